@@ -1,0 +1,91 @@
+//! What a broker and control say to each other: in process when the broker is embedded, over a WebSocket when it stands alone.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::close::CloseCode;
+use crate::tunnel::SessionInfo;
+
+/// Broker → control.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromBroker {
+    /// A tunnel stands. Whatever is known of an older tunnel of this machine is void.
+    TunnelUp {
+        /// The machine.
+        machine: Uuid,
+        /// Its organisation.
+        org: Uuid,
+        /// The tunnel's number; only a greater one displaces what is known.
+        tunnel: u64,
+        /// Where the agent dials from.
+        address: String,
+        /// `quic` or `tcp`.
+        transport: String,
+        /// Version of the agent.
+        agent_version: String,
+        /// Operating system, architecture, host name, as the agent tells them.
+        os: String,
+        /// See `os`.
+        arch: String,
+        /// See `os`.
+        hostname: String,
+        /// Sessions alive.
+        sessions: Vec<SessionInfo>,
+    },
+    /// A tunnel is gone; void unless it is still the newest known.
+    TunnelDown {
+        /// The machine.
+        machine: Uuid,
+        /// The tunnel's number.
+        tunnel: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The machine's sessions changed, or its round trip was measured.
+    Presence {
+        /// The machine.
+        machine: Uuid,
+        /// The tunnel's number.
+        tunnel: u64,
+        /// Sessions alive.
+        sessions: Vec<SessionInfo>,
+        /// Round trip broker–agent, milliseconds.
+        rtt_ms: Option<f64>,
+    },
+    /// A viewer's stream was opened or refused: for the audit.
+    Stream {
+        /// The machine.
+        machine: Uuid,
+        /// The session.
+        session: Uuid,
+        /// The user.
+        user: Uuid,
+        /// The login.
+        login: Uuid,
+        /// The viewer's address.
+        address: String,
+        /// Opened, or why not.
+        outcome: Option<CloseCode>,
+    },
+}
+
+/// Control → broker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToBroker {
+    /// An organisation's newest feed, signed: to be obeyed and passed to its agents.
+    Feed {
+        /// The organisation.
+        org: Uuid,
+        /// The signed feed.
+        token: String,
+    },
+    /// Close a machine's tunnel and all its streams.
+    Disconnect {
+        /// The machine.
+        machine: Uuid,
+        /// What to tell it.
+        code: CloseCode,
+    },
+}
