@@ -68,6 +68,19 @@ pub enum FromBroker {
         /// Opened, or why not.
         outcome: Option<CloseCode>,
     },
+    /// A dial was refused although its certificate is ours: for the audit.
+    DialRefused {
+        /// The machine, as its certificate names it.
+        machine: Uuid,
+        /// Its organisation.
+        org: Uuid,
+        /// The machine its `Hello` claimed to be, where that was another one (THREATS MA-01).
+        claimed: Option<Uuid>,
+        /// Where the agent dialled from.
+        address: String,
+        /// What it was told.
+        code: CloseCode,
+    },
 }
 
 /// Control → broker.

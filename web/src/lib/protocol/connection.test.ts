@@ -1,0 +1,167 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { utf8 } from './bytes';
+import { brokerAddress, Connection, type Grant } from './connection';
+import type { ViewerKey } from './key';
+import type { ViewerEvent } from './phase';
+import { ModelHost } from './testing/host';
+import { TicketError } from './tickets';
+
+const SESSION = '00000000-0000-4000-8000-0000000000bb';
+const GRANT: Grant = { ticket: 't', resume: 'r', broker_url: '/viewer' };
+const KEY: ViewerKey = {
+  software: false,
+  confirmation: 'c',
+  prove: () => Promise.resolve({ key: 'a', signature: 'b' }),
+};
+
+let sockets: FakeSocket[] = [];
+let host: ModelHost;
+
+/** A WebSocket whose other end is the model host. */
+class FakeSocket {
+  static readonly OPEN = 1;
+  readyState = 0;
+  binaryType = '';
+  closedWith: number | undefined;
+  onopen: (() => void) | null = null;
+  onclose: ((event: { code: number; reason: string }) => void) | null = null;
+  onmessage: ((event: { data: unknown }) => void) | null = null;
+
+  constructor(readonly url: string) {
+    sockets.push(this);
+    queueMicrotask(() => {
+      this.readyState = 1;
+      host.accept();
+      this.onopen?.();
+    });
+  }
+
+  send(bytes: Uint8Array<ArrayBuffer>): void {
+    host.receive(bytes.slice());
+    queueMicrotask(() => this.deliver());
+  }
+
+  deliver(): void {
+    const bytes = host.take();
+    if (bytes.length > 0) this.onmessage?.({ data: bytes.buffer });
+  }
+
+  close(code: number): void {
+    this.closedWith = code;
+    this.readyState = 3;
+  }
+
+  die(code = 1006): void {
+    this.readyState = 3;
+    this.onclose?.({ code, reason: '' });
+  }
+}
+
+beforeEach(() => {
+  sockets = [];
+  host = new ModelHost(SESSION);
+  vi.stubGlobal('WebSocket', FakeSocket);
+  // jsdom's own ArrayBuffer is not the one that typed arrays are made of here.
+  vi.stubGlobal('ArrayBuffer', new Uint8Array(0).buffer.constructor);
+});
+
+afterEach(() => vi.unstubAllGlobals());
+
+function connect(grant: () => Promise<Grant> = () => Promise.resolve(GRANT)) {
+  const events: ViewerEvent[] = [];
+  const connection = new Connection({
+    viewer: '00000000-0000-4000-8000-0000000000aa',
+    session: SESSION,
+    create: true,
+    spec: { kind: 'terminal', cols: 80, rows: 24 },
+    key: () => Promise.resolve(KEY),
+    grant,
+    deliver: (event) => events.push(event),
+  });
+  connection.start();
+  return { connection, events };
+}
+
+const live = (connection: Connection) =>
+  vi.waitFor(() => expect(connection.machine.phase.at).toBe('live'), { timeout: 5_000 });
+
+describe('connection', () => {
+  it('asks for a ticket, dials, proves itself and types', async () => {
+    const { connection } = connect();
+    await live(connection);
+    expect(sockets.map(({ url }) => url)).toEqual(['ws://localhost:3000/viewer']);
+    connection.write(utf8('ls\n'));
+    expect(String.fromCharCode(...host.typed)).toBe('ls\n');
+    connection.dispose();
+  });
+
+  it('comes back with the resume capability, on a new socket', async () => {
+    const grant = vi.fn(() => Promise.resolve(GRANT));
+    const { connection } = connect(grant);
+    await live(connection);
+    sockets[0]?.die();
+    await vi.waitFor(() => expect(sockets).toHaveLength(2));
+    await live(connection);
+    expect(host.firsts.map((first) => first.ticket)).toEqual(['t', 'r']);
+    expect(grant).toHaveBeenCalledOnce();
+    connection.dispose();
+  });
+
+  it('what an older socket still says is not listened to', async () => {
+    const { connection, events } = connect();
+    await live(connection);
+    const [old] = sockets;
+    old?.die();
+    await live(connection);
+    const before = events.length;
+    old?.onmessage?.({ data: Uint8Array.of(0xff, 0xff, 0xff, 0xff).buffer });
+    old?.die(4006);
+    expect(events.length).toBe(before);
+    expect(connection.machine.phase.at).toBe('live');
+    connection.dispose();
+  });
+
+  it('leaving says so, closes the socket and stays away', async () => {
+    const { connection } = connect();
+    await live(connection);
+    connection.dispose();
+    expect(host.heard.at(-1)?.kind).toBe(0x0b);
+    expect(sockets[0]?.closedWith).toBe(1000);
+    dispatchEvent(new Event('online'));
+    expect(sockets).toHaveLength(1);
+  });
+
+  it('a person who is signed out is told, not made to wait', async () => {
+    const cause = { code: 'unauthenticated', message: 'sign in' };
+    const { connection } = connect(() => Promise.reject(new TicketError(cause, true)));
+    await vi.waitFor(() => {
+      expect(connection.machine.phase).toMatchObject({ at: 'over', ending: { cause } });
+    });
+    connection.dispose();
+  });
+
+  it('the network coming back ends the wait', async () => {
+    let works = false;
+    const down = new TicketError({ code: 'control', message: 'down' }, false);
+    const { connection } = connect(() => (works ? Promise.resolve(GRANT) : Promise.reject(down)));
+    await vi.waitFor(() => expect(connection.machine.phase.at).toBe('waiting'));
+    works = true;
+    dispatchEvent(new Event('online'));
+    await live(connection);
+    connection.dispose();
+  });
+});
+
+describe('address of the broker', () => {
+  it.each([
+    ['/viewer', 'https://app.test/m/1', 'wss://app.test/viewer'],
+    ['/viewer', 'http://localhost:8080/m/1', 'ws://localhost:8080/viewer'],
+    ['wss://broker.test/viewer', 'https://app.test/', 'wss://broker.test/viewer'],
+    ['https://broker.test/viewer', 'https://app.test/', 'wss://broker.test/viewer'],
+    ['javascript:alert(1)', 'https://app.test/', null],
+    ['file:///viewer', 'https://app.test/', null],
+    ['http://[', 'https://app.test/', null],
+  ])('%s on %s', (url, page, address) => {
+    expect(brokerAddress(url, page)).toBe(address);
+  });
+});

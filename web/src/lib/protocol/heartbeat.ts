@@ -1,0 +1,77 @@
+/**
+ * Is the path alive, and how long is the round trip? A visible page pings; anything received is life.
+ * A hidden page does neither: browsers throttle its timers, and nobody is looking.
+ */
+import { DEAD_AFTER_MS, DOUBT_AFTER_MS, PING_EVERY_MS, PING_FIRST_MS } from './limits';
+
+/** Measures one transport at a time. */
+export class Heartbeat {
+  #visible = true;
+  #nextPing: number | null = null;
+  /** When the oldest ping not followed by anything received was sent, and how long it may stay so. */
+  #doubt: { readonly since: number; readonly patience: number } | null = null;
+  #rtt: number | null = null;
+
+  /** Newest round trip, ms; null when this transport has measured none. */
+  get rtt(): number | null {
+    return this.#rtt;
+  }
+
+  /** A transport is attached. */
+  start(now: number): void {
+    this.stop();
+    this.#nextPing = now + PING_FIRST_MS;
+  }
+
+  /** The transport is gone. */
+  stop(): void {
+    this.#nextPing = null;
+    this.#doubt = null;
+    this.#rtt = null;
+  }
+
+  /** The page was shown or hidden. */
+  setVisible(visible: boolean, now: number): void {
+    this.#visible = visible;
+    if (!visible) this.#doubt = null;
+    else this.probe(now);
+  }
+
+  /** The path is in doubt (the machine woke, the network changed): ping at once and be less patient. */
+  probe(now: number): void {
+    if (this.#nextPing === null) return;
+    this.#nextPing = now;
+    this.#doubt = { since: now, patience: DOUBT_AFTER_MS };
+  }
+
+  /** Something came. */
+  received(): void {
+    this.#doubt = null;
+  }
+
+  /** The answer to the ping sent at `sentAt`. */
+  pong(sentAt: number, now: number): number {
+    this.#rtt = Math.max(0, now - sentAt);
+    return this.#rtt;
+  }
+
+  /** Whether a ping is due; it counts as sent. */
+  pingDue(now: number): boolean {
+    if (!this.#visible || this.#nextPing === null || now < this.#nextPing) return false;
+    this.#nextPing = now + PING_EVERY_MS;
+    this.#doubt ??= { since: now, patience: DEAD_AFTER_MS };
+    return true;
+  }
+
+  /** Whether the path is dead. */
+  isDead(now: number): boolean {
+    return this.#doubt !== null && now >= this.#doubt.since + this.#doubt.patience;
+  }
+
+  /** When {@link pingDue} or {@link isDead} changes by itself. */
+  get deadline(): number | null {
+    if (!this.#visible || this.#nextPing === null) return null;
+    const dead = this.#doubt ? this.#doubt.since + this.#doubt.patience : Number.POSITIVE_INFINITY;
+    return Math.min(this.#nextPing, dead);
+  }
+}

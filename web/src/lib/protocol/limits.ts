@@ -1,0 +1,57 @@
+/**
+ * Limits the viewer and the session host must agree on (`shared/src/limits.rs` is the authority),
+ * and the viewer's own, each with unit and reason.
+ */
+
+/** Protocol version spoken. */
+export const PROTOCOL_VERSION = 1;
+/** Largest payload of one frame, bytes; checked before anything is allocated. */
+export const FRAME_MAX = 65_536;
+/** Largest `Input` data in one frame, bytes: coalesced, and still short beside the window. */
+export const DATA_FRAME_MAX = 32_768;
+/** Unacknowledged input in flight, bytes. */
+export const INPUT_WINDOW = 262_144;
+/** Unacknowledged output the host keeps in flight, bytes. */
+export const OUTPUT_WINDOW = 262_144;
+/** Output parsed after which an `Ack` is owed, bytes. Half of what the protocol asks, so the host never waits on a late one. */
+export const ACK_EVERY = 32_768;
+/** A terminal that has parsed all there is acknowledges after this long, ms: one `Ack` for a burst of echoes. */
+export const ACK_IDLE_MS = 40;
+/** Largest snapshot accepted, bytes. */
+export const SNAPSHOT_MAX = 8 * 1024 * 1024;
+/** Terminal size the host bears. */
+export const COLS_MAX = 1_000;
+/** See {@link COLS_MAX}. */
+export const ROWS_MAX = 500;
+/** Input accepted ahead of its acknowledgement, bytes: a large paste, and no more. */
+export const INPUT_QUEUE_MAX = 16 * 1024 * 1024;
+/** Length of a title shown, characters: it is the other side's text. */
+export const TITLE_MAX = 128;
+
+/** How often a visible page measures the round trip, ms. */
+export const PING_EVERY_MS = 2_000;
+/** When a new transport is first measured, ms: right after attaching the page is busy painting, and would measure itself. */
+export const PING_FIRST_MS = 300;
+/** A ping unanswered, with nothing else received, for this long means the path is dead, ms. */
+export const DEAD_AFTER_MS = 5_000;
+/** The same after waking up, when the path is doubted already, ms. */
+export const DOUBT_AFTER_MS = 2_500;
+/** How long a transport may take to open, ms. */
+export const DIAL_TIMEOUT_MS = 5_000;
+/** How long from an open transport to `Opened`, ms: a broker holds an attach 10 s for a tunnel that is coming back. */
+export const GREETING_TIMEOUT_MS = 20_000;
+
+/** First step of the reconnect backoff, ms. */
+export const BACKOFF_BASE_MS = 250;
+/** Cap while the outage is young, ms: the page should be back within a second of the network. */
+export const BACKOFF_CAP_MS = 2_000;
+/** Cap of an outage older than {@link BACKOFF_PATIENCE} attempts, ms. */
+export const BACKOFF_CAP_LONG_MS = 15_000;
+/** Attempts after which the longer cap applies: about half a minute. */
+export const BACKOFF_PATIENCE = 30;
+/** Uptime after which the next failure is the first again, ms. */
+export const STABLE_MS = 5_000;
+/** Every so many failures in a row a new ticket is asked for, because the machine may be at another broker by now. */
+export const TICKET_EVERY = 4;
+/** Faults in a row (output out of step, malformed frames) after which the viewer gives up: a repaint does not heal it. */
+export const FAULTS_MAX = 3;

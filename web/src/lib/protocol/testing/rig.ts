@@ -1,0 +1,187 @@
+/** A viewer machine and a model host joined by a transport that a test can cut. Time is a number. */
+import type { Proof } from '../messages';
+import type { ViewerEvent } from '../phase';
+import { ViewerMachine } from '../viewer';
+import { ModelHost } from './host';
+
+export const VIEWER = '00000000-0000-4000-8000-0000000000aa';
+export const SESSION = '00000000-0000-4000-8000-0000000000bb';
+const half = () => 0.5;
+const PROOF: Proof = { key: 'a2V5', signature: 'c2ln' };
+
+/** What a perfect terminal shows: bytes parsed since its last reset. */
+export class PaperTerminal {
+  shown: number[] = [];
+  /** Bytes not parsed yet. */
+  #queue: { generation: number; end: number; bytes: Uint8Array; reset: boolean }[] = [];
+
+  take(event: ViewerEvent): void {
+    if (event.type === 'reset') this.#push(event.generation, 0, new Uint8Array(0), true);
+    if (event.type === 'painting') this.#push(event.generation, event.offset, event.bytes, true);
+    if (event.type === 'output') this.#push(event.generation, event.end, event.bytes, false);
+  }
+
+  /** Parses one piece and says how far it came. */
+  parse(): { generation: number; end: number } | null {
+    const piece = this.#queue.shift();
+    if (!piece) return null;
+    if (piece.reset) this.shown = [];
+    for (const byte of piece.bytes) this.shown.push(byte);
+    return piece;
+  }
+
+  #push(generation: number, end: number, bytes: Uint8Array, reset: boolean): void {
+    this.#queue.push({ generation, end, bytes, reset });
+  }
+}
+
+/** Drives the machine as the browser would. */
+export class Rig {
+  now = 0;
+  readonly host = new ModelHost(SESSION);
+  readonly terminal = new PaperTerminal();
+  readonly events: ViewerEvent[] = [];
+  readonly machine: ViewerMachine;
+  tickets = 0;
+  /** Whether control answers. */
+  control = true;
+  /** Whether transports open. */
+  network = true;
+  #transport: number | null = null;
+  #asked = 0;
+  #proved = 0;
+
+  constructor({ create = true, random = half }: { create?: boolean; random?: () => number } = {}) {
+    const spec = { kind: 'terminal', cols: 80, rows: 24 } as const;
+    this.machine = new ViewerMachine({ viewer: VIEWER, session: SESSION, create, spec, random });
+  }
+
+  /** Starts and settles. */
+  start(): this {
+    this.machine.start(this.now);
+    return this.settle();
+  }
+
+  /** Does what the machine wants until it wants nothing new. */
+  settle(): this {
+    for (let round = 0; round < 100 && this.#round(); round += 1);
+    return this;
+  }
+
+  /** The transport dies; with it what was on its way. */
+  cut(code = 1006): this {
+    this.#transport = null;
+    this.machine.closed(code, '', this.now);
+    return this.settle();
+  }
+
+  /** Time passes, no further than the machine's next deadline at a time. */
+  pass(ms: number): this {
+    const end = this.now + ms;
+    while (this.now < end) {
+      const at = this.machine.pollTimeout() ?? end;
+      this.now = Math.max(this.now, Math.min(at, end));
+      this.machine.tick(this.now);
+      this.settle();
+      if (at <= this.now && this.machine.pollTimeout() === at)
+        this.now = Math.min(end, this.now + 1);
+    }
+    return this;
+  }
+
+  /** The terminal parses all there is. */
+  parse(): this {
+    for (let piece = this.terminal.parse(); piece; piece = this.terminal.parse()) {
+      this.machine.parsed(piece.generation, piece.end, this.now);
+      this.settle();
+    }
+    return this;
+  }
+
+  /** Events of one type. */
+  told<T extends ViewerEvent['type']>(type: T): Extract<ViewerEvent, { type: T }>[] {
+    return this.events.filter((event) => event.type === type) as Extract<
+      ViewerEvent,
+      { type: T }
+    >[];
+  }
+
+  /** Whether a transport is open. */
+  get connected(): boolean {
+    return this.#transport !== null;
+  }
+
+  /** Moves bytes from the viewer to the host. */
+  up(): boolean {
+    let moved = false;
+    for (let bytes = this.machine.pollTransmit(); bytes; bytes = this.machine.pollTransmit()) {
+      if (this.#transport !== null) this.host.receive(bytes);
+      moved = true;
+    }
+    return moved;
+  }
+
+  /** Moves bytes from the host to the viewer. */
+  down(bytes = this.host.take()): boolean {
+    if (bytes.length > 0) this.machine.received(bytes, this.now);
+    this.drain();
+    return bytes.length > 0;
+  }
+
+  /** Takes the events. */
+  drain(): void {
+    for (let event = this.machine.pollEvent(); event; event = this.machine.pollEvent()) {
+      this.events.push(event);
+      this.terminal.take(event);
+    }
+  }
+
+  /** Makes the world what the machine wants; whether anything had to be done. */
+  reconcile(): boolean {
+    const want = this.machine.want;
+    if (want.kind === 'ticket' && want.n !== this.#asked) return this.#ticket(want.n);
+    if (want.kind !== 'transport') return this.#hangUp();
+    if (want.n !== this.#transport) return this.#dial(want.n);
+    if (!want.prove || this.#proved === want.n) return false;
+    this.#proved = want.n;
+    this.machine.proven(PROOF);
+    return true;
+  }
+
+  #round(): boolean {
+    const reconciled = this.reconcile();
+    const up = this.up();
+    const down = this.#transport !== null && this.down();
+    this.drain();
+    return reconciled || up || down;
+  }
+
+  #ticket(n: number): boolean {
+    this.#asked = n;
+    if (this.control) {
+      this.tickets += 1;
+      const credentials = { ticket: `rxt1.${this.tickets}`, resume: 'rxr1.r' };
+      this.machine.ticketGranted(credentials, this.now);
+    } else {
+      this.machine.ticketFailed({ code: 'control', message: 'down' }, false, this.now);
+    }
+    return true;
+  }
+
+  #dial(n: number): boolean {
+    this.#transport = null;
+    if (!this.network) {
+      this.machine.closed(1006, '', this.now);
+      return true;
+    }
+    this.#transport = n;
+    this.host.accept();
+    this.machine.connected(this.now);
+    return true;
+  }
+
+  #hangUp(): boolean {
+    this.#transport = null;
+    return false;
+  }
+}

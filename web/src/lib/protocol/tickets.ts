@@ -1,0 +1,37 @@
+/** Asking control for a ticket: the permission to open or attach to one session. */
+import { api, call } from '$lib/api/client';
+import { asProblem } from '$lib/api/problem';
+import type { Ticket } from '$lib/api/types';
+import type { Cause } from './phase';
+
+/** Why there is no ticket. */
+export class TicketError extends Error {
+  override readonly name = 'TicketError';
+
+  constructor(
+    override readonly cause: Cause,
+    /** Asking again is pointless. */
+    readonly final: boolean,
+  ) {
+    super(cause.message);
+  }
+}
+
+/** What a status means here, whatever the server calls it. */
+const CODES: Readonly<Record<number, string>> = {
+  0: 'control',
+  401: 'unauthenticated',
+  404: 'not_found',
+};
+
+/** A ticket, and with it the capability to resume. */
+export async function fetchTicket(machine: string, session: string, key: string): Promise<Ticket> {
+  const body = { machine, session, caps: ['terminal' as const], key };
+  try {
+    return await call(api.POST('/api/tickets', { body }));
+  } catch (thrown) {
+    const { status, code, detail } = asProblem(thrown);
+    const final = status >= 400 && status < 500 && status !== 408 && status !== 429;
+    throw new TicketError({ code: CODES[status] ?? code, message: detail }, final);
+  }
+}

@@ -1,0 +1,28 @@
+import { describe, expect, it } from 'vitest';
+import { routeOf } from './routes';
+
+describe('routes', () => {
+  it('every place of the app has its address', () => {
+    expect(routeOf('/', '')).toEqual({ name: 'machines' });
+    expect(routeOf('/setup', '')).toEqual({ name: 'setup' });
+    expect(routeOf('/sign-in', '?return=%2Fm%2Fx')).toEqual({ name: 'sign-in', back: '/m/x' });
+    expect(routeOf('/device', '?code=ABCD-EFGH')).toEqual({ name: 'device', code: 'ABCD-EFGH' });
+    expect(routeOf('/m/0192', '')).toEqual({ name: 'workspace', machine: '0192' });
+  });
+
+  it('a slash at the end changes nothing', () => {
+    expect(routeOf('/m/0192/', '').name).toBe('workspace');
+    expect(routeOf('/device/', '').name).toBe('device');
+  });
+
+  it('a hostile return path is gone before any page sees it', () => {
+    expect(routeOf('/sign-in', '?return=//evil.test')).toEqual({ name: 'sign-in', back: '/' });
+  });
+
+  it('anything else is not found, broken escapes included', () => {
+    expect(routeOf('/nope', '').name).toBe('not-found');
+    expect(routeOf('/m', '').name).toBe('not-found');
+    expect(routeOf('/m/a/b', '').name).toBe('not-found');
+    expect(routeOf('/m/%zz', '').name).toBe('not-found');
+  });
+});

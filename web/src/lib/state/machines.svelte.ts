@@ -1,0 +1,106 @@
+/** The machines of this account, live: filled by the event stream's `hello`, kept by its changes. */
+import { SvelteMap } from 'svelte/reactivity';
+import { api, call } from '$lib/api/client';
+import { EventStream } from '$lib/api/events.svelte';
+import type { ServerEvent } from '$lib/api/sse';
+import type { Machine } from '$lib/api/types';
+
+/** Called when a machine comes online after the first list. */
+export type ArrivalListener = (machine: Machine) => void;
+
+export class Machines {
+  readonly byId = new SvelteMap<string, Machine>();
+  /** False until the first list has come. */
+  ready = $state(false);
+  readonly stream: EventStream;
+  /** A machine that was not there when the page opened and has just come online for the first time. */
+  newcomer: Machine | undefined = $state.raw();
+  #listeners = new Set<ArrivalListener>();
+  #known = new Set<string>();
+
+  readonly onlineCount = $derived.by(() => {
+    let count = 0;
+    for (const machine of this.byId.values()) if (machine.online) count += 1;
+    return count;
+  });
+
+  constructor(url = '/api/events') {
+    this.stream = new EventStream(url, (event) => this.apply(event));
+  }
+
+  /** Calls back whenever a machine comes online; returns what ends that. */
+  onArrival(listener: ArrivalListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Takes one event of the stream. Events of an unknown name belong to a newer server and are passed over. */
+  apply({ event, data }: ServerEvent): void {
+    switch (event) {
+      case 'hello':
+        this.#replace((JSON.parse(data) as { machines: Machine[] }).machines);
+        break;
+      case 'machine':
+        this.#put(JSON.parse(data) as Machine);
+        break;
+      case 'machine_removed':
+        this.#drop((JSON.parse(data) as { id: string }).id);
+        break;
+      default:
+        break;
+    }
+  }
+
+  async rename(id: string, name: string): Promise<void> {
+    await this.#patch(id, { name });
+  }
+
+  async tag(id: string, tags: string[]): Promise<void> {
+    await this.#patch(id, { tags });
+  }
+
+  /** Revokes the machine's certificate, cuts its tunnel and forgets it. */
+  async remove(id: string): Promise<void> {
+    await call(api.DELETE('/api/machines/{id}', { params: { path: { id } } }));
+    this.#drop(id);
+  }
+
+  /** Forgets everything, for when the person signs out. */
+  clear(): void {
+    this.stream.stop();
+    this.byId.clear();
+    this.#known.clear();
+    this.newcomer = undefined;
+    this.ready = false;
+  }
+
+  async #patch(id: string, body: { name?: string; tags?: string[] }): Promise<void> {
+    const changed = await call(api.PATCH('/api/machines/{id}', { params: { path: { id } }, body }));
+    this.#put(changed);
+  }
+
+  #replace(list: Machine[]): void {
+    const ids = new Set(list.map((machine) => machine.id));
+    for (const id of [...this.byId.keys()]) if (!ids.has(id)) this.#drop(id);
+    if (!this.ready) this.#known = ids;
+    for (const machine of list) this.#put(machine);
+    this.ready = true;
+  }
+
+  #put(machine: Machine): void {
+    const was = this.byId.get(machine.id)?.online ?? false;
+    this.byId.set(machine.id, machine);
+    if (this.newcomer?.id === machine.id) this.newcomer = machine;
+    if (!this.ready || was || !machine.online) return;
+    if (!this.#known.has(machine.id)) this.newcomer = machine;
+    this.#known.add(machine.id);
+    for (const listener of this.#listeners) listener(machine);
+  }
+
+  #drop(id: string): void {
+    this.byId.delete(id);
+    if (this.newcomer?.id === id) this.newcomer = undefined;
+  }
+}
+
+export const machines = new Machines();

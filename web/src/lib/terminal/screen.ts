@@ -1,0 +1,278 @@
+/**
+ * One terminal on the page: xterm.js with its add-ons, fed by a viewer's events, saying what is typed,
+ * what has been parsed and how many cells there is room for. It knows nothing of transports or tabs.
+ */
+import { FitAddon } from '@xterm/addon-fit';
+import { SearchAddon } from '@xterm/addon-search';
+import { Unicode11Addon } from '@xterm/addon-unicode11';
+import { WebLinksAddon } from '@xterm/addon-web-links';
+import { Terminal } from '@xterm/xterm';
+import '@xterm/xterm/css/xterm.css';
+import { latin1, utf8 } from '../protocol/bytes';
+import type { ViewerEvent } from '../protocol/phase';
+import { Feed } from './feed';
+import { FONT_FAMILY, FONT_SIZE } from './font';
+import { followable, followsLink, openLink } from './links';
+import { needsConsent, type Paste, preparePaste } from './paste';
+import { swallowQueries } from './queries';
+import { Renderer } from './renderer';
+import { type Box, boundCells, type Cells, fontFor, scaledRoom } from './size';
+import { bufferText } from './text';
+import type { Colours, SearchColours } from './theme';
+
+/** What a screen tells its owner. */
+export interface ScreenReports {
+  /** Bytes typed or pasted. */
+  typed(bytes: Uint8Array): void;
+  /** See {@link Feed}. */
+  parsed(generation: number, offset: number): void;
+  /** There is room for so many cells at the normal font. */
+  room(cells: Cells): void;
+  /** The terminal has this size. */
+  resized(cells: Cells): void;
+  /** A paste needs consent: call {@link Screen.pasteNow} to go on. */
+  askPaste(paste: Paste): void;
+  /** The pointer is over a link that leads here; null: no longer. */
+  overLink(address: string | null): void;
+  /** A link whose text may lie was clicked: ask, then open. */
+  askLink(address: string): void;
+  /** Search found so many, and stands at one of them; −1: too many to say. */
+  found(at: number, count: number): void;
+  /** Whether a key press belongs to the page rather than to the terminal. */
+  isPageKey(event: KeyboardEvent): boolean;
+}
+
+/** How to look for something. */
+export interface Search {
+  readonly text: string;
+  readonly regex: boolean;
+  readonly caseSensitive: boolean;
+}
+
+/** Lines kept above the screen; the host's snapshot brings up to 5,000. */
+const SCROLLBACK_LINES = 10_000;
+/** A terminal's own reports of focus, not to be sent while the past is painted. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence begins with one
+const FOCUS_REPORT = /^\u001b\[[IO]$/;
+
+/** One terminal. */
+export class Screen {
+  readonly #reports: ScreenReports;
+  readonly #terminal: Terminal;
+  readonly #feed: Feed;
+  readonly #renderer: Renderer;
+  readonly #fit = new FitAddon();
+  readonly #search = new SearchAddon({ highlightLimit: 2_000 });
+  readonly #ended = new AbortController();
+  #searchColours: SearchColours;
+  #space: Box | null = null;
+  /** The room there was in a space, at the normal font. */
+  #fitted: { readonly space: Box; readonly room: Cells } | null = null;
+
+  constructor(reports: ScreenReports, colours: Colours) {
+    this.#reports = reports;
+    this.#searchColours = colours.search;
+    this.#terminal = this.#make(colours);
+    this.#feed = new Feed(this.#terminal, {
+      parsed: (generation, offset) => reports.parsed(generation, offset),
+      resized: (cols, rows) => this.#resized({ cols, rows }),
+    });
+    this.#renderer = new Renderer(this.#terminal);
+    this.#addOns();
+    this.#wire();
+  }
+
+  /** Puts the terminal into an element. */
+  open(element: HTMLElement): void {
+    this.#terminal.open(element);
+    const { signal } = this.#ended;
+    // Before xterm's own listener, which would paste as it stands.
+    element.addEventListener('paste', (event) => this.#pasted(event), { capture: true, signal });
+  }
+
+  /** Takes an event of the viewer. */
+  take(event: ViewerEvent): void {
+    this.#feed.take(event);
+  }
+
+  /** The page has so much space for the terminal, px. */
+  setSpace(space: Box): void {
+    this.#space = space;
+    this.#measure();
+  }
+
+  /** Shown or hidden. */
+  show(shown: boolean): void {
+    if (shown) this.#renderer.show();
+    else this.#renderer.hide();
+    // Renderers round cells differently.
+    if (shown) this.#measure();
+  }
+
+  /** New colours. */
+  setColours({ theme, search }: Colours): void {
+    this.#terminal.options.theme = theme;
+    this.#searchColours = search;
+  }
+
+  /** Takes the keyboard. */
+  focus(): void {
+    this.#terminal.focus();
+  }
+
+  /** What draws it. */
+  get renderer(): 'webgl' | 'dom' {
+    return this.#renderer.kind;
+  }
+
+  /** Its size in cells. */
+  get cells(): Cells {
+    return { cols: this.#terminal.cols, rows: this.#terminal.rows };
+  }
+
+  /** Scrollback and screen as text. */
+  text(): string {
+    return bufferText(this.#terminal.buffer.active);
+  }
+
+  /** The selected text. */
+  selection(): string {
+    return this.#terminal.getSelection();
+  }
+
+  /** Selects everything. */
+  selectAll(): void {
+    this.#terminal.selectAll();
+  }
+
+  /** Pastes a text, after a question where one is due. */
+  paste(raw: string): void {
+    const paste = preparePaste(raw);
+    if (needsConsent(paste, this.#terminal.modes.bracketedPasteMode)) this.#reports.askPaste(paste);
+    else this.pasteNow(paste);
+  }
+
+  /** Pastes without asking. */
+  pasteNow({ text }: Paste): void {
+    if (text !== '') this.#terminal.paste(text);
+    this.focus();
+  }
+
+  /** Looks for something, onwards or back from where it stands. False: it is nowhere, or no regular expression. */
+  find({ text, ...options }: Search, back: boolean, incremental = false): boolean {
+    try {
+      const all = { ...options, incremental, decorations: this.#searchColours };
+      return back ? this.#search.findPrevious(text, all) : this.#search.findNext(text, all);
+    } catch {
+      return false;
+    }
+  }
+
+  /** Forgets what was looked for. */
+  endSearch(): void {
+    this.#search.clearDecorations();
+    this.#terminal.clearSelection();
+  }
+
+  /** Takes it off the page. */
+  dispose(): void {
+    this.#ended.abort();
+    this.#terminal.dispose();
+  }
+
+  #make({ theme }: Colours): Terminal {
+    return new Terminal({
+      allowProposedApi: true, // Unicode 11 and search decorations
+      cursorBlink: true,
+      cursorInactiveStyle: 'outline',
+      fontFamily: FONT_FAMILY,
+      fontSize: FONT_SIZE,
+      lineHeight: 1.2,
+      linkHandler: {
+        activate: (event, uri) => this.#claimedLink(event, uri),
+        hover: (_event, uri) => this.#reports.overLink(followable(uri)),
+        leave: () => this.#reports.overLink(null),
+        allowNonHttpProtocols: false,
+      },
+      rescaleOverlappingGlyphs: true,
+      scrollback: SCROLLBACK_LINES,
+      theme,
+    });
+  }
+
+  #addOns(): void {
+    const links = new WebLinksAddon((event, uri) => this.#plainLink(event, uri), {
+      hover: (_event, uri) => this.#reports.overLink(followable(uri)),
+      leave: () => this.#reports.overLink(null),
+    });
+    for (const addOn of [this.#fit, this.#search, links, new Unicode11Addon()]) {
+      this.#terminal.loadAddon(addOn);
+    }
+    this.#terminal.unicode.activeVersion = '11';
+    swallowQueries(this.#terminal.parser);
+  }
+
+  #wire(): void {
+    const terminal = this.#terminal;
+    terminal.onData((data) => {
+      if (this.#feed.painting && FOCUS_REPORT.test(data)) return;
+      this.#reports.typed(utf8(data));
+    });
+    terminal.onBinary((data) => this.#reports.typed(latin1(data)));
+    terminal.attachCustomKeyEventHandler((event) => !this.#reports.isPageKey(event));
+    this.#search.onDidChangeResults(({ resultIndex, resultCount }) => {
+      this.#reports.found(resultIndex, resultCount);
+    });
+  }
+
+  #pasted(event: ClipboardEvent): void {
+    event.preventDefault();
+    event.stopPropagation();
+    this.paste(event.clipboardData?.getData('text/plain') ?? '');
+  }
+
+  /** A link whose text is its address. */
+  #plainLink(event: MouseEvent, uri: string): void {
+    const address = followable(uri);
+    if (address && followsLink(event)) openLink(address);
+  }
+
+  /** A link whose text is whatever the program chose (OSC 8). */
+  #claimedLink(event: MouseEvent, uri: string): void {
+    const address = followable(uri);
+    if (address && followsLink(event)) this.#reports.askLink(address);
+  }
+
+  // ── size ────────────────────────────────────────────────────────────────────────────────────
+
+  /** Says how many cells there is room for at the normal font. */
+  #measure(): void {
+    if (!this.#space) return;
+    const room = this.#roomIn(this.#space);
+    if (!room) return;
+    this.#fitted = { space: this.#space, room };
+    this.#shrink();
+    this.#reports.room(room);
+  }
+
+  /** Asks xterm while it has the normal font; a shrunk one would count smaller cells, so then it is proportion. */
+  #roomIn(space: Box): Cells | null {
+    const known = this.#fitted;
+    if (known && this.#terminal.options.fontSize !== FONT_SIZE)
+      return scaledRoom(known.room, known.space, space);
+    const fit = this.#fit.proposeDimensions();
+    return fit && Number.isFinite(fit.cols) ? boundCells(fit) : null;
+  }
+
+  #resized(cells: Cells): void {
+    this.#shrink();
+    this.#reports.resized(cells);
+  }
+
+  /** A session larger than the space is shown whole, in a smaller font. */
+  #shrink(): void {
+    if (!this.#fitted) return;
+    const font = fontFor(this.cells, this.#fitted.room, FONT_SIZE);
+    if (this.#terminal.options.fontSize !== font) this.#terminal.options.fontSize = font;
+  }
+}

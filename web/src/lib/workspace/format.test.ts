@@ -1,0 +1,18 @@
+// @vitest-environment node
+import { expect, it } from 'vitest';
+import { byteCount, quality, roundTrip } from './format';
+
+it('bytes are counted in the unit that fits', () => {
+  expect([0, 1023, 1024, 5.25 * 1024 ** 2, 300 * 1024 ** 3].map(byteCount)).toEqual([
+    '0 B',
+    '1023 B',
+    '1.0 KiB',
+    '5.3 MiB',
+    '300 GiB',
+  ]);
+});
+
+it('a round trip is as exact as it deserves', () => {
+  expect([0.42, 9.96, 23.4, 1250].map(roundTrip)).toEqual(['0.4 ms', '10.0 ms', '23 ms', '1.3 s']);
+  expect([5, 100, 400].map(quality)).toEqual(['good', 'fair', 'poor']);
+});

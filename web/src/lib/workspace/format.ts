@@ -1,0 +1,24 @@
+/** Numbers for people. */
+
+const KIB = 1024;
+
+/** A count of bytes: `512 B`, `3.2 MiB`. */
+export function byteCount(bytes: number): string {
+  if (bytes < KIB) return `${bytes} B`;
+  const units = ['KiB', 'MiB', 'GiB', 'TiB'];
+  const power = Math.min(Math.floor(Math.log(bytes) / Math.log(KIB)), units.length);
+  const value = bytes / KIB ** power;
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${units[power - 1]}`;
+}
+
+/** A round trip: `0.4 ms`, `23 ms`, `1.2 s`. */
+export function roundTrip(ms: number): string {
+  if (ms < 10) return `${ms.toFixed(1)} ms`;
+  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+/** How a round trip feels. */
+export function quality(ms: number): 'good' | 'fair' | 'poor' {
+  if (ms < 80) return 'good';
+  return ms < 250 ? 'fair' : 'poor';
+}

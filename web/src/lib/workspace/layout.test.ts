@@ -1,0 +1,61 @@
+// @vitest-environment node
+import { describe, expect, it } from 'vitest';
+import { keyOf, type LayoutStore, loadLayout, saveLayout, tidyName } from './layout';
+
+const MACHINE = '01920000-0000-7000-8000-000000000001';
+const SESSION = '01920000-0000-7000-8000-000000000002';
+const place = { machine: MACHINE, session: SESSION, name: 'build', fresh: true };
+
+function memory(value: string | null = null): LayoutStore & { value: string | null } {
+  return {
+    value,
+    getItem() {
+      return this.value;
+    },
+    setItem(_key, next) {
+      this.value = next;
+    },
+  };
+}
+
+describe('layout', () => {
+  it('comes back as it was kept, and holds no credential', () => {
+    const store = memory();
+    const layout = { places: [place], active: keyOf(place) };
+    saveLayout(store, layout);
+    expect(loadLayout(store)).toEqual(layout);
+    expect(Object.keys(JSON.parse(store.value ?? '').places[0])).toEqual([
+      'machine',
+      'session',
+      'name',
+      'fresh',
+    ]);
+  });
+
+  it.each([
+    ['nothing', null],
+    ['no JSON', '{'],
+    ['another shape', '{"tabs":[]}'],
+    ['places that are none', '{"places":[1,{},null]}'],
+    ['ids that are none', JSON.stringify({ places: [{ ...place, session: '../x' }] })],
+  ])('%s is as no layout', (_what, value) => {
+    expect(loadLayout(memory(value)).places).toEqual([]);
+  });
+
+  it('a store that refuses costs nothing but the memory', () => {
+    const store: LayoutStore = {
+      getItem: () => {
+        throw new Error('forbidden');
+      },
+      setItem: () => {
+        throw new Error('full');
+      },
+    };
+    expect(loadLayout(store).places).toEqual([]);
+    expect(() => saveLayout(store, { places: [], active: null })).not.toThrow();
+  });
+
+  it('a name loses controls, edges and length', () => {
+    expect(tidyName(`  a\u0007b\u202e${'c'.repeat(100)}`)).toBe(`ab${'c'.repeat(62)}`);
+  });
+});

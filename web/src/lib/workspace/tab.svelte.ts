@@ -1,0 +1,248 @@
+/**
+ * One tab: a viewer of one session and what the page shows of it. Bytes go past it to the screen and
+ * never into reactive state.
+ */
+import type { Connection, ConnectionOptions } from '../protocol/connection';
+import type { Role, Size, ViewerInfo } from '../protocol/messages';
+import type { Phase, ViewerEvent } from '../protocol/phase';
+import { keyOf, type Place, tidyName } from './layout';
+import { type Standing, standingOf, type Trouble, troubleAfter } from './status';
+
+/** What a tab needs of a connection. */
+export type Link = Pick<
+  Connection,
+  | 'machine'
+  | 'start'
+  | 'write'
+  | 'parsed'
+  | 'resize'
+  | 'takeLease'
+  | 'cancelInput'
+  | 'endSession'
+  | 'wake'
+  | 'dispose'
+>;
+
+/** Makes the connection of a tab. */
+export type Connect = (
+  place: Place,
+  options: Pick<ConnectionOptions, 'viewer' | 'create' | 'spec' | 'deliver'>,
+) => Link;
+
+/** What shows a tab's session: takes the events that concern a terminal. */
+export interface Shown {
+  take(event: ViewerEvent): void;
+  /** Scrollback and screen. */
+  text(): string;
+  focus(): void;
+  openFind(): void;
+  copy(): void;
+}
+
+/** What a tab tells its workspace. */
+export interface TabReports {
+  /** Something the layout remembers has changed. */
+  changed(): void;
+  /** Something a person should hear of once. */
+  notice(text: string): void;
+}
+
+/** How a tab is made. */
+export interface TabOptions {
+  readonly place: Place;
+  readonly viewer: string;
+  readonly connect: Connect;
+  readonly reports: TabReports;
+}
+
+/** One tab. */
+export class SessionTab {
+  readonly machine: string;
+  readonly session: string;
+  readonly key: string;
+  /** This tab's viewer id. */
+  readonly viewer: string;
+  /** What the person called it. */
+  name = $state('');
+  /** The session's own title: untrusted, sanitised. */
+  title = $state('');
+  phase: Phase = $state.raw({ at: 'new' });
+  /** What keeps it from being attached. */
+  trouble: Trouble | null = $state.raw(null);
+  role: Role = $state('writer');
+  rtt: number | null = $state(null);
+  viewers: readonly ViewerInfo[] = $state.raw([]);
+  holder: string | null = $state(null);
+  /** Whether this viewer rules the size. */
+  held = $state(false);
+  /** The session's size. */
+  size: Size | null = $state.raw(null);
+  /** What this screen would hold. */
+  room: Size | null = $state.raw(null);
+  /** Input not acknowledged, bytes. */
+  pending = $state(0);
+  /** There is output that nobody has looked at. */
+  unseen = $state(false);
+  /** Whether it is the tab in front. */
+  shown = $state(false);
+  /** Whether it ever was: a terminal is made, and attached, when it is first looked at. */
+  everShown = $state(false);
+
+  readonly standing: Standing = $derived(standingOf(this.phase, this.trouble));
+  readonly label = $derived(this.name || this.title || 'shell');
+  readonly holderName = $derived(
+    this.viewers.find(({ viewer }) => viewer === this.holder)?.name ?? null,
+  );
+
+  readonly #options: TabOptions;
+  #fresh: boolean;
+  #link: Link | null = $state.raw(null);
+  #screen: Shown | null = null;
+
+  constructor(options: TabOptions) {
+    const { place, viewer } = options;
+    this.#options = options;
+    this.machine = place.machine;
+    this.session = place.session;
+    this.key = keyOf(place);
+    this.viewer = viewer;
+    this.name = place.name;
+    this.#fresh = place.fresh;
+  }
+
+  /** What the layout remembers of it. */
+  get place(): Place {
+    return { machine: this.machine, session: this.session, name: this.name, fresh: this.#fresh };
+  }
+
+  /** Its connection, once it has one. */
+  get link(): Link | null {
+    return this.#link;
+  }
+
+  /** What shows it. */
+  get screen(): Shown | null {
+    return this.#screen;
+  }
+
+  /** A screen is there to show it. */
+  attachScreen(screen: Shown): void {
+    this.#screen = screen;
+  }
+
+  /** The screen holds so many cells: the first time this begins the connection. */
+  setRoom(room: Size): void {
+    this.room = room;
+    if (this.#link) this.#link.resize(room);
+    else this.#begin(room);
+  }
+
+  /** Bytes typed. */
+  type(bytes: Uint8Array): void {
+    if (!this.#link || this.#link.write(bytes)) return;
+    if (this.phase.at === 'over') return;
+    const why =
+      this.role === 'view' ? 'you may only look at this session' : 'too much is waiting to be sent';
+    this.#options.reports.notice(`Nothing was typed: ${why}`);
+  }
+
+  /** Gives it a name; an empty one shows the session's own title again. */
+  rename(name: string): void {
+    this.name = tidyName(name);
+    this.#options.reports.changed();
+  }
+
+  /** Shown in front, or not. */
+  show(shown: boolean): void {
+    this.shown = shown;
+    if (!shown) return;
+    this.everShown = true;
+    this.unseen = false;
+  }
+
+  /** Takes an event of the viewer. */
+  take(event: ViewerEvent): void {
+    this.#screen?.take(event);
+    this.#note(event);
+  }
+
+  /** Leaves; the session goes on. */
+  dispose(): void {
+    this.#link?.dispose();
+    this.#screen = null;
+  }
+
+  #begin(room: Size): void {
+    this.#link = this.#options.connect(this.place, {
+      viewer: this.viewer,
+      create: this.#fresh,
+      // LANG is left to the machine: its own locale is the one its programs know.
+      spec: { kind: 'terminal', ...room },
+      deliver: (event) => this.take(event),
+    });
+    this.#link.start();
+  }
+
+  #note(event: ViewerEvent): void {
+    switch (event.type) {
+      case 'phase':
+        this.phase = event.phase;
+        this.trouble = troubleAfter(event.phase, this.trouble, performance.now());
+        if (event.phase.at !== 'live') this.rtt = null;
+        return;
+      case 'opened':
+        return this.#opened(event.opened);
+      case 'output':
+        if (!this.shown && !this.unseen) this.unseen = true;
+        return;
+      case 'painting':
+      case 'reset':
+      case 'resized':
+        this.size = { cols: event.cols, rows: event.rows };
+        return;
+      default:
+        return this.#aside(event);
+    }
+  }
+
+  #aside(event: ViewerEvent): void {
+    switch (event.type) {
+      case 'viewers':
+        this.viewers = event.viewers;
+        return;
+      case 'lease':
+        this.holder = event.holder;
+        this.held = event.held;
+        return;
+      case 'input':
+        this.pending = event.pending;
+        return;
+      case 'title':
+        this.title = event.title;
+        return;
+      case 'rtt':
+        this.rtt = event.ms;
+        return;
+      default:
+        return this.#tell(event);
+    }
+  }
+
+  /** What must not pass in silence. */
+  #tell(event: ViewerEvent): void {
+    const { notice } = this.#options.reports;
+    if (event.type === 'gap')
+      notice('Part of the output was too old to replay; the screen was painted anew');
+    if (event.type === 'input_lost')
+      notice(`${event.bytes} bytes typed for the earlier shell were not sent`);
+    if (event.type === 'fault') notice(`The screen was painted anew: ${event.message}`);
+  }
+
+  #opened({ role, title }: { role: Role; title: string }): void {
+    this.role = role;
+    this.title = title;
+    if (!this.#fresh) return;
+    this.#fresh = false;
+    this.#options.reports.changed();
+  }
+}

@@ -1,0 +1,254 @@
+import { describe, expect, it, vi } from 'vitest';
+import type { Machine, MachineSession } from '$lib/api/types';
+import { ViewerMachine } from '../protocol/viewer';
+import { choicesOf } from './choices';
+import type { LayoutStore } from './layout';
+import { type Connect, SessionTab, type Shown } from './tab.svelte';
+import { Workspace } from './workspace.svelte';
+
+const ME = 'me';
+const id = (n: number) => `01920000-0000-7000-8000-${String(n).padStart(12, '0')}`;
+
+const session = (n: number, more: Partial<MachineSession> = {}): MachineSession => ({
+  session: id(n),
+  kind: 'terminal',
+  title: `title ${n}`,
+  cols: 80,
+  rows: 24,
+  viewers: 0,
+  user: ME,
+  created: Date.parse('2026-11-22T10:00:00Z'),
+  ...more,
+});
+
+const machine = (n: number, sessions: MachineSession[] = [], online = true) =>
+  ({ id: id(n), name: `m${n}`, online, sessions }) as Machine;
+
+function bench(stored?: string) {
+  let kept = stored ?? null;
+  const store: LayoutStore = {
+    getItem: () => kept,
+    setItem: (_key, value) => {
+      kept = value;
+    },
+  };
+  const links: {
+    place: Parameters<Connect>[0];
+    create: boolean;
+    dispose: () => void;
+    wake: () => void;
+  }[] = [];
+  const connect: Connect = (place, options) => {
+    const spec = options.spec;
+    const viewer = new ViewerMachine({ ...options, session: place.session, spec, random: () => 0 });
+    const link = {
+      machine: viewer,
+      start: vi.fn(),
+      write: vi.fn(() => true),
+      parsed: vi.fn(),
+      resize: vi.fn(),
+      takeLease: vi.fn(),
+      cancelInput: vi.fn(),
+      endSession: vi.fn(),
+      wake: vi.fn(),
+      dispose: vi.fn(),
+    };
+    links.push({ place, create: options.create, dispose: link.dispose, wake: link.wake });
+    return link;
+  };
+  let next = 100;
+  const notices: string[] = [];
+  const workspace = new Workspace({
+    store,
+    newId: () => id(next++),
+    makeTab: (place, changed) =>
+      new SessionTab({
+        place,
+        viewer: id(900),
+        connect,
+        reports: { changed, notice: (text) => notices.push(text) },
+      }),
+  });
+  return { workspace, links, notices, kept: () => kept ?? '' };
+}
+
+const places = (workspace: Workspace) => workspace.tabs.map(({ machine: m, session: s }) => [m, s]);
+const front = (workspace: Workspace) => workspace.active?.session;
+
+describe('workspace', () => {
+  it('coming to a machine attaches to all that runs there', () => {
+    const { workspace } = bench();
+    const all = [
+      session(1),
+      session(2, { exited: { code: 0, offset: 9 } }),
+      session(3, { kind: 'exec' }),
+      session(4),
+      session(5, { user: 'other' }),
+    ];
+    expect(workspace.arrive(machine(1, all), ME)).toBe(true);
+    expect(places(workspace)).toEqual([
+      [id(1), id(1)],
+      [id(1), id(4)],
+    ]);
+    expect(front(workspace)).toBe(id(1));
+    expect(workspace.tabs.map(({ label }) => label)).toEqual(['title 1', 'title 4']);
+  });
+
+  it('coming to a machine where nothing runs opens a session', () => {
+    const { workspace, links } = bench();
+    workspace.arrive(machine(1), ME);
+    workspace.active?.setRoom({ cols: 100, rows: 30 });
+    expect(links).toMatchObject([{ create: true, place: { session: id(100) } }]);
+  });
+
+  it('coming to a machine that is away waits for it', () => {
+    const { workspace } = bench();
+    expect(workspace.arrive(machine(1, [], false), ME)).toBe(false);
+    expect(workspace.tabs).toEqual([]);
+    expect(workspace.arrive(machine(1, [session(1)]), ME)).toBe(true);
+  });
+
+  it('a reload brings back the same tabs and the same one in front', () => {
+    const first = bench();
+    first.workspace.arrive(machine(1, [session(1), session(2)]), ME);
+    first.workspace.openNew(id(2));
+    first.workspace.active?.rename('db');
+    const second = bench(first.kept());
+    second.workspace.restore();
+    expect(places(second.workspace)).toEqual(places(first.workspace));
+    expect(second.workspace.active?.label).toBe('db');
+    second.workspace.arrive(machine(1, [session(1), session(2), session(3)]), ME);
+    expect(second.workspace.tabs).toHaveLength(3);
+    expect(front(second.workspace)).toBe(id(1));
+  });
+
+  it('a session that was opened once is attached to after a reload', () => {
+    const first = bench();
+    const tab = first.workspace.openNew(id(1));
+    expect(first.kept()).toContain('"fresh":true');
+    tab.take({
+      type: 'opened',
+      resumed: false,
+      opened: {
+        session: tab.session,
+        epoch: id(7),
+        role: 'writer',
+        cols: 80,
+        rows: 24,
+        offset: 0,
+        input_seq: 0,
+        created: 1,
+        title: 'sh',
+      },
+    });
+    expect(first.kept()).toContain('"fresh":false');
+  });
+
+  it('closing leaves the session, and the neighbour comes to the front', () => {
+    const { workspace, links } = bench();
+    workspace.arrive(machine(1, [session(1), session(2), session(3)]), ME);
+    workspace.selectAt(1);
+    const closed = workspace.active;
+    closed?.setRoom({ cols: 80, rows: 24 });
+    if (closed) workspace.close(closed);
+    expect(links[0]?.dispose).toHaveBeenCalledOnce();
+    expect(front(workspace)).toBe(id(3));
+    workspace.step(1);
+    expect(front(workspace)).toBe(id(1));
+    workspace.step(-1);
+    expect(front(workspace)).toBe(id(3));
+  });
+
+  it('a session has one tab', () => {
+    const { workspace } = bench();
+    workspace.attach(id(1), id(5), 'x');
+    workspace.openNew(id(1));
+    workspace.attach(id(1), id(5));
+    expect(workspace.tabs).toHaveLength(2);
+    expect(front(workspace)).toBe(id(5));
+  });
+
+  it('a machine that is back wakes its tabs and no others', () => {
+    const { workspace, links } = bench();
+    for (const n of [1, 2]) workspace.attach(id(n), id(10 + n)).setRoom({ cols: 80, rows: 24 });
+    workspace.wake(id(2));
+    expect(links.map(({ wake }) => vi.mocked(wake).mock.calls.length)).toEqual([0, 1]);
+  });
+
+  it('an ended session is replaced in its place', () => {
+    const { workspace } = bench();
+    workspace.arrive(machine(1, [session(1), session(2)]), ME);
+    const [tab] = workspace.tabs;
+    if (tab) workspace.reopen(tab);
+    expect(places(workspace)).toEqual([
+      [id(1), id(100)],
+      [id(1), id(2)],
+    ]);
+    expect(front(workspace)).toBe(id(100));
+  });
+});
+
+describe('tab', () => {
+  it('connects when there is room, and says every later size', () => {
+    const { workspace, links } = bench();
+    const tab = workspace.attach(id(1), id(2));
+    expect(tab.link).toBeNull();
+    tab.setRoom({ cols: 100, rows: 40 });
+    tab.setRoom({ cols: 90, rows: 40 });
+    expect(links).toHaveLength(1);
+    expect(tab.link?.resize).toHaveBeenCalledWith({ cols: 90, rows: 40 });
+  });
+
+  it('passes bytes on in order and marks what nobody has looked at', () => {
+    const { workspace } = bench();
+    const [a, b] = [workspace.attach(id(1), id(2)), workspace.attach(id(1), id(3))];
+    const taken: string[] = [];
+    const shown: Shown = {
+      take: (event) => taken.push(event.type),
+      text: () => '',
+      focus: vi.fn(),
+      openFind: vi.fn(),
+      copy: vi.fn(),
+    };
+    a.attachScreen(shown);
+    a.take({ type: 'reset', generation: 1, cols: 80, rows: 24 });
+    a.take({ type: 'output', generation: 1, end: 1, bytes: new Uint8Array(1) });
+    b.take({ type: 'output', generation: 1, end: 1, bytes: new Uint8Array(1) });
+    expect(taken).toEqual(['reset', 'output']);
+    expect([a.unseen, b.unseen]).toEqual([true, false]);
+    workspace.select(a);
+    expect(a.unseen).toBe(false);
+  });
+
+  it('loss is told, never silent', () => {
+    const { workspace, notices } = bench();
+    const tab = workspace.attach(id(1), id(2));
+    tab.take({ type: 'gap', from: 1, to: 9 });
+    tab.take({ type: 'input_lost', bytes: 4 });
+    tab.take({ type: 'fault', message: 'output at 3, expected 5' });
+    expect(notices).toHaveLength(3);
+  });
+
+  it('input that was not taken is told', () => {
+    const { workspace, notices } = bench();
+    const tab = workspace.attach(id(1), id(2));
+    tab.setRoom({ cols: 80, rows: 24 });
+    if (tab.link) vi.mocked(tab.link.write).mockReturnValue(false);
+    tab.type(Uint8Array.of(1));
+    expect(notices).toEqual(['Nothing was typed: too much is waiting to be sent']);
+  });
+});
+
+describe('choices', () => {
+  it('this machine first, machines that are away never, sessions with a tab neither', () => {
+    const machines = [
+      machine(1, [session(1, { title: 'vim' }), session(2, { title: 'vim' }), session(3)]),
+      machine(2),
+      machine(3, [], false),
+    ];
+    const tabs = [{ key: `${id(1)}/${id(3)}` }];
+    const { open, attach } = choicesOf(machines, id(2), tabs, ME);
+    expect(open.map(({ label }) => label)).toEqual(['New session on m2', 'New session on m1']);
+    expect(attach.map(({ label }) => label)).toEqual(['vim on m1', 'vim on m1 (2)']);
+  });
+});
