@@ -1,0 +1,89 @@
+//! Limits that concern the broker alone: name, unit, reason. What two parts must agree on stands in [`rexec_shared::limits`].
+
+use std::time::Duration;
+
+// --- agents dialling in ---
+
+/// Handshakes under way above which an address must first prove itself by a stateless retry (THREATS NW-03).
+pub(crate) const HANDSHAKES_RETRY_ABOVE: usize = 1_000;
+/// Handshakes under way at once; beyond it dials are ignored, and QUIC tries again by itself.
+pub(crate) const HANDSHAKES_MAX: usize = 2_000;
+/// Handshakes under way from one /32 or /64 (THREATS MA-11).
+pub(crate) const HALF_OPEN_PER_PREFIX: usize = 32;
+/// Of those, how many from addresses not yet proven, so that forged packets never lock out who really lives there.
+pub(crate) const HALF_OPEN_UNPROVEN: usize = 16;
+/// From the first packet to the agent's `Hello`.
+pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// Life of a retry token.
+pub(crate) const RETRY_TOKEN_LIFE: Duration = Duration::from_secs(15);
+/// Bytes kept for one dial before it is accepted: a client hello with a post-quantum share takes two packets.
+pub(crate) const INCOMING_BUFFER: u64 = 8 * 1024;
+/// The same for all dials together.
+pub(crate) const INCOMING_BUFFER_TOTAL: u64 = 4 * 1024 * 1024;
+/// Tunnels that one broker takes: three times the 10,000 it is built for.
+pub(crate) const TUNNELS_MAX: usize = 32_768;
+
+// --- a tunnel ---
+
+/// Unread bytes of one stream that an agent may send. Well below [`TUNNEL_WINDOW`]: windows decide isolation (DESIGN §5).
+pub(crate) const STREAM_WINDOW: u32 = 1024 * 1024;
+/// Unread bytes of all streams that an agent may send.
+pub(crate) const TUNNEL_WINDOW: u32 = 8 * 1024 * 1024;
+/// Bytes sent and not yet acknowledged that one tunnel may hold here.
+pub(crate) const SEND_WINDOW: u64 = 8 * 1024 * 1024;
+/// Largest UDP payload taken and tried: 4,000 bytes were best on loopback, 9,000 worse (DESIGN §5).
+pub(crate) const UDP_PAYLOAD_MAX: u16 = 4_000;
+/// Socket buffers of the tunnel listener, bytes: a burst of 64 KiB from each of 64 agents. The kernel may grant less.
+pub(crate) const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+/// The shortest time between two stateless resets: after a restart 10,000 agents learn of it within a second.
+pub(crate) const RESET_INTERVAL: Duration = Duration::from_micros(100);
+/// How long an agent may leave its control stream unread.
+pub(crate) const CONTROL_WRITE_DEADLINE: Duration = Duration::from_secs(10);
+/// The shortest time between two presences of one machine passed on; in between the newest waits.
+pub(crate) const PRESENCE_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the round trip is looked at, and reported when it changed notably.
+pub(crate) const RTT_INTERVAL: Duration = Duration::from_secs(5);
+/// Longest text an agent tells about itself, characters.
+pub(crate) const AGENT_TEXT_MAX: usize = 256;
+
+// --- the registry ---
+
+/// Commands waiting for the registry; who brings more waits.
+pub(crate) const COMMANDS_MAX: usize = 1_024;
+/// Organisations whose feed and used tickets are remembered.
+pub(crate) const ORGS_MAX: usize = 65_536;
+/// Viewers held for one machine whose tunnel is away.
+pub(crate) const HELD_PER_MACHINE: usize = 64;
+/// Viewers held in all.
+pub(crate) const HELD_TOTAL: usize = 4_096;
+/// Stream events waiting for control; beyond it they are counted as lost.
+pub(crate) const STREAM_EVENTS_MAX: usize = 4_096;
+
+// --- viewers ---
+
+/// Viewers that have not yet shown a ticket. Each can cost [`VIEWER_MESSAGE_MAX`] until its deadline.
+pub(crate) const VIEWERS_PENDING_MAX: usize = 1_024;
+/// Viewers in all.
+pub(crate) const VIEWERS_TOTAL_MAX: usize = 16_384;
+/// Largest WebSocket message of a viewer, bytes: a whole input window in one slice, its frame headers and acknowledgements.
+pub(crate) const VIEWER_MESSAGE_MAX: usize = 320 * 1024;
+/// Bytes of a viewer read ahead while its machine is awaited, bytes: the first frame and nothing much.
+pub(crate) const HELD_BYTES_MAX: usize = 32 * 1024;
+/// WebSocket read buffer, bytes: allocated per viewer, so small; a larger message grows its own.
+pub(crate) const VIEWER_READ_BUFFER: usize = 8 * 1024;
+/// Bytes copied in one go, in either direction, before neighbours get their turn (DESIGN §5: no task may pump without a budget).
+pub(crate) const BATCH: usize = 64 * 1024;
+/// Chunks taken from a stream at once: a batch of packets of 1,452 bytes.
+pub(crate) const BATCH_CHUNKS: usize = 44;
+/// How long a viewer may leave a message unread by its system.
+pub(crate) const VIEWER_WRITE_DEADLINE: Duration = Duration::from_secs(20);
+/// How often a viewer is pinged.
+pub(crate) const VIEWER_PING: Duration = Duration::from_secs(30);
+/// A viewer silent for this long is gone: two pings and a little.
+pub(crate) const VIEWER_SILENT: Duration = Duration::from_secs(70);
+/// How long an agent may take to let a stream be opened.
+pub(crate) const OPEN_DEADLINE: Duration = Duration::from_secs(5);
+/// After the agent stopped reading: how long its last words may take.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long a viewer may take to answer the close of its socket.
+pub(crate) const CLOSE_DEADLINE: Duration = Duration::from_secs(1);

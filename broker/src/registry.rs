@@ -1,0 +1,209 @@
+//! The registry: one task that owns which machine has which tunnel, and which streams live on it.
+//!
+//! Tunnels and viewers talk to it through [`Registry`], a bounded queue; control's orders come in and events for control go out here, too.
+//! What it decides stands in [`state`], which knows no task and no clock.
+
+mod outbox;
+mod state;
+mod waiting;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use quinn::Connection;
+use rexec_shared::broker_link::{FromBroker, ToBroker};
+use rexec_shared::close::CloseCode;
+use rexec_shared::ticket::{Now, PublicKey};
+use rexec_shared::tunnel::SessionInfo;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use self::state::State;
+pub(crate) use self::state::{Attach, Grant, NewTunnel, Orders, Registered};
+use crate::counters::Counters;
+use crate::limits::COMMANDS_MAX;
+
+enum Command {
+    Up(Box<NewTunnel<Connection>>, oneshot::Sender<Result<Registered, CloseCode>>),
+    Down { machine: Uuid, number: u64, reason: String },
+    Presence { machine: Uuid, number: u64, sessions: Vec<SessionInfo>, rtt_ms: Option<f64> },
+    Attach(Box<Attach<Connection>>),
+    Report(FromBroker),
+    Drain(Duration),
+    CloseAll(CloseCode),
+}
+
+/// A handle to the registry.
+#[derive(Debug, Clone)]
+pub(crate) struct Registry {
+    commands: mpsc::Sender<Command>,
+}
+
+/// The two ends of the link to control.
+#[derive(Debug)]
+pub(crate) struct ControlLink {
+    pub(crate) events: mpsc::Sender<FromBroker>,
+    pub(crate) orders: mpsc::Receiver<ToBroker>,
+}
+
+impl Registry {
+    /// Starts the task; it ends when `stop` is cancelled.
+    pub(crate) fn start(
+        key: PublicKey,
+        link: ControlLink,
+        counters: Arc<Counters>,
+        stop: CancellationToken,
+    ) -> Self {
+        let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+        tokio::spawn(Task { state: State::new(key), counters }.run(receiver, link, stop));
+        Self { commands }
+    }
+
+    /// Makes a tunnel the newest of its machine.
+    pub(crate) async fn up(&self, tunnel: NewTunnel<Connection>) -> Result<Registered, CloseCode> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Up(Box::new(tunnel), reply)).await;
+        answer.await.unwrap_or(Err(CloseCode::Internal))
+    }
+
+    /// A tunnel has ended.
+    pub(crate) async fn down(&self, machine: Uuid, number: u64, reason: String) {
+        self.send(Command::Down { machine, number, reason }).await;
+    }
+
+    /// A machine's sessions or round trip changed.
+    pub(crate) async fn presence(
+        &self,
+        machine: Uuid,
+        number: u64,
+        sessions: Vec<SessionInfo>,
+        rtt_ms: Option<f64>,
+    ) {
+        self.send(Command::Presence { machine, number, sessions, rtt_ms }).await;
+    }
+
+    /// A viewer asks for a stream; the answer comes through the request.
+    pub(crate) async fn attach(&self, attach: Attach<Connection>) {
+        self.send(Command::Attach(Box::new(attach))).await;
+    }
+
+    /// Something for control's audit.
+    pub(crate) async fn report(&self, event: FromBroker) {
+        self.send(Command::Report(event)).await;
+    }
+
+    /// Refuses what is new from here on and tells the agents.
+    pub(crate) async fn drain(&self, grace: Duration) {
+        self.send(Command::Drain(grace)).await;
+    }
+
+    /// Closes every tunnel and stream.
+    pub(crate) async fn close_all(&self, code: CloseCode) {
+        self.send(Command::CloseAll(code)).await;
+    }
+
+    /// Waits for room. A registry that has ended takes nothing: its tunnels and streams are closed already.
+    async fn send(&self, command: Command) {
+        if self.commands.send(command).await.is_err() {
+            tracing::debug!("the registry has ended");
+        }
+    }
+}
+
+struct Task {
+    state: State<Connection>,
+    counters: Arc<Counters>,
+}
+
+impl Task {
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        link: ControlLink,
+        stop: CancellationToken,
+    ) {
+        let ControlLink { events, mut orders } = link;
+        let mut orders_open = true;
+        loop {
+            let deadline = self.state.poll_timeout();
+            let event_waits = self.state.has_event() && !events.is_closed();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                order = orders.recv(), if orders_open => match order {
+                    Some(order) => self.handle_order(order),
+                    None => orders_open = false,
+                },
+                () = wait_until(deadline) => self.state.handle_timeout(Instant::now()),
+                permit = events.reserve(), if event_waits => {
+                    if let (Ok(permit), Some(event)) = (permit, self.state.poll_event()) {
+                        permit.send(event);
+                    }
+                }
+                command = commands.recv() => match command {
+                    Some(command) => self.handle_command(command),
+                    None => break,
+                },
+            }
+            self.count();
+        }
+        self.state.close_all(CloseCode::Draining);
+        self.count();
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Up(tunnel, reply) => {
+                let machine = tunnel.name.machine;
+                // The handshake ran out of time meanwhile: nobody else would take this tunnel down again.
+                if let Err(Ok(registered)) = reply.send(self.state.handle_up(*tunnel, now())) {
+                    self.state.handle_down(machine, registered.number, CloseCode::TooSlow.name().to_owned());
+                }
+            }
+            Command::Down { machine, number, reason } => self.state.handle_down(machine, number, reason),
+            Command::Presence { machine, number, sessions, rtt_ms } => {
+                self.state.handle_presence(machine, number, sessions, rtt_ms);
+            }
+            Command::Attach(attach) => self.state.handle_attach(*attach, now()),
+            Command::Report(event) => self.state.report(event),
+            Command::Drain(grace) => self.state.handle_drain(grace),
+            Command::CloseAll(code) => self.state.close_all(code),
+        }
+    }
+
+    fn handle_order(&mut self, order: ToBroker) {
+        match order {
+            ToBroker::Feed { org, token } => {
+                if let Err(error) = self.state.handle_feed(org, &token, Instant::now()) {
+                    tracing::warn!(%org, %error, "revocation feed not taken");
+                }
+            }
+            ToBroker::Disconnect { machine, code } => self.state.handle_disconnect(machine, code),
+        }
+    }
+
+    fn count(&mut self) {
+        self.counters.tunnels.set(self.state.tunnels());
+        self.counters.held.set(self.state.held());
+        self.counters.events_lost.add(self.state.take_lost_events());
+    }
+}
+
+async fn wait_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The moment, for decisions.
+pub(crate) fn now() -> Now {
+    Now { unix_ms: unix_ms(), instant: Instant::now() }
+}
+
+/// Unix milliseconds.
+pub(crate) fn unix_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}

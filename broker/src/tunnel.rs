@@ -1,0 +1,288 @@
+//! One tunnel: its agent's control stream, and the registry's orders for it.
+//!
+//! The task ends when the agent leaves, breaks the protocol, or the registry orders it closed; the registry is told in each case, a panic
+//! included (THREATS MA-12).
+
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use quinn::{Connection, ConnectionError};
+use rexec_shared::PROTOCOL_VERSION;
+use rexec_shared::close::CloseCode;
+use rexec_shared::limits::SESSIONS_MAX;
+use rexec_shared::pki::MachineName;
+use rexec_shared::tunnel::{AgentMessage, BrokerMessage, Hello, SessionInfo, Welcome};
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+
+use crate::control_stream::{ControlError, ControlStream};
+use crate::limits::{AGENT_TEXT_MAX, PRESENCE_INTERVAL, RTT_INTERVAL};
+use crate::registry::{Orders, Registry, unix_ms};
+
+/// Why a tunnel ended.
+#[derive(Debug, Error)]
+pub(crate) enum TunnelEnd {
+    /// The registry said so.
+    #[error("closed by the broker: {0}")]
+    Ordered(CloseCode),
+    /// The agent closed it, or its path died.
+    #[error("{0}")]
+    Lost(#[from] ConnectionError),
+    /// The control stream broke.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The agent said hello twice.
+    #[error("the agent said hello twice")]
+    SecondHello,
+    /// A defect of ours.
+    #[error("the tunnel's task panicked")]
+    Panicked,
+}
+
+impl TunnelEnd {
+    fn close_code(&self) -> CloseCode {
+        match self {
+            Self::Ordered(code) => *code,
+            Self::Lost(ConnectionError::ApplicationClosed(close)) => {
+                CloseCode::from_number(close.error_code.into_inner()).unwrap_or(CloseCode::Done)
+            }
+            Self::Lost(_) => CloseCode::TunnelLost,
+            Self::Control(error) => error.close_code(),
+            Self::SecondHello => CloseCode::ProtocolError,
+            Self::Panicked => CloseCode::Internal,
+        }
+    }
+}
+
+/// What a tunnel's task owns.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    pub(crate) name: MachineName,
+    pub(crate) number: u64,
+    pub(crate) address: String,
+    /// The broker's name, for `Welcome`.
+    pub(crate) broker: Arc<str>,
+    pub(crate) connection: Connection,
+    pub(crate) control: ControlStream,
+    pub(crate) orders: watch::Receiver<Orders>,
+    pub(crate) registry: Registry,
+    pub(crate) presence: Presence,
+}
+
+impl Tunnel {
+    /// Serves the tunnel until it ends.
+    pub(crate) async fn run(mut self) {
+        let begun = Instant::now();
+        let end = AssertUnwindSafe(self.serve()).catch_unwind().await;
+        let end = end.unwrap_or(Err(TunnelEnd::Panicked)).err().unwrap_or(TunnelEnd::Panicked);
+        let code = end.close_code();
+        close(&self.connection, code);
+        self.registry.down(self.name.machine, self.number, end.to_string()).await;
+        tracing::info!(
+            machine = %self.name.machine, org = %self.name.org, tunnel = self.number, address = self.address,
+            code = code.name(), reason = %end, lasted_s = begun.elapsed().as_secs(), "tunnel ended"
+        );
+    }
+
+    /// Never returns `Ok`: a tunnel ends for a reason.
+    async fn serve(&mut self) -> Result<std::convert::Infallible, TunnelEnd> {
+        self.welcome().await?;
+        let mut sent = Sent::default();
+        self.obey(&mut sent).await?;
+        let connection = self.connection.clone();
+        let mut closed = pin!(connection.closed());
+        let mut measure = interval_at(Instant::now() + RTT_INTERVAL, RTT_INTERVAL);
+        measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                changed = self.orders.changed() => {
+                    changed.map_err(|_| TunnelEnd::Ordered(self.orders.borrow().close.unwrap_or(CloseCode::Internal)))?;
+                    self.obey(&mut sent).await?;
+                }
+                error = &mut closed => return Err(error.into()),
+                message = self.control.next() => self.handle_message(message?).await?,
+                () = self.presence.due() => self.tell_presence().await,
+                _ = measure.tick() => self.measure().await?,
+            }
+        }
+    }
+
+    async fn welcome(&mut self) -> Result<(), TunnelEnd> {
+        let welcome = Welcome {
+            v: PROTOCOL_VERSION,
+            features: Vec::new(),
+            tunnel: self.number,
+            broker: self.broker.to_string(),
+            time: unix_ms(),
+        };
+        Ok(self.control.send(&BrokerMessage::Welcome(welcome)).await?)
+    }
+
+    async fn obey(&mut self, sent: &mut Sent) -> Result<(), TunnelEnd> {
+        let orders = self.orders.borrow_and_update().clone();
+        if let Some(code) = orders.close {
+            return Err(TunnelEnd::Ordered(code));
+        }
+        if let Some(feed) =
+            orders.feed.filter(|feed| !sent.feed.as_ref().is_some_and(|old| Arc::ptr_eq(old, feed)))
+        {
+            self.control.send(&BrokerMessage::Feed { token: feed.to_string() }).await?;
+            sent.feed = Some(feed);
+        }
+        if let Some(grace) = orders.drain.filter(|_| !sent.drain) {
+            let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+            self.control.send(&BrokerMessage::Drain { grace_ms }).await?;
+            sent.drain = true;
+        }
+        Ok(())
+    }
+
+    async fn handle_message(&mut self, message: AgentMessage) -> Result<(), TunnelEnd> {
+        match message {
+            AgentMessage::Hello(_) => return Err(TunnelEnd::SecondHello),
+            AgentMessage::Presence(sessions) => self.presence.handle_sessions(sessions),
+            AgentMessage::Ping { t } => {
+                self.presence.measured = true;
+                self.control.send(&BrokerMessage::Pong { t }).await?;
+            }
+            // Its arrival has given QUIC a fresh round trip, which is all that was wanted.
+            AgentMessage::Pong { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Looks at QUIC's round trip. It is only as fresh as our last packet that needed an acknowledgement, so an agent that does not
+    /// ping is pinged.
+    async fn measure(&mut self) -> Result<(), TunnelEnd> {
+        if !std::mem::take(&mut self.presence.measured) {
+            self.control.send(&BrokerMessage::Ping { t: unix_ms() }).await?;
+        }
+        self.presence.handle_rtt(self.connection.rtt());
+        Ok(())
+    }
+
+    async fn tell_presence(&mut self) {
+        self.presence.told(Instant::now());
+        let Presence { sessions, rtt, .. } = &self.presence;
+        let rtt_ms = rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0);
+        self.registry.presence(self.name.machine, self.number, sessions.clone(), rtt_ms).await;
+    }
+}
+
+/// What the agent was sent already.
+#[derive(Debug, Default)]
+struct Sent {
+    feed: Option<Arc<str>>,
+    drain: bool,
+}
+
+/// What is known of the machine's sessions and round trip, and when control is told next.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    sessions: Vec<SessionInfo>,
+    rtt: Option<Duration>,
+    /// Something changed since control was told.
+    changed: bool,
+    not_before: Instant,
+    /// The agent pinged since the round trip was looked at.
+    measured: bool,
+}
+
+impl Presence {
+    pub(crate) fn new(sessions: Vec<SessionInfo>) -> Self {
+        Self { sessions, rtt: None, changed: false, not_before: Instant::now(), measured: false }
+    }
+
+    fn handle_sessions(&mut self, mut sessions: Vec<SessionInfo>) {
+        sessions.truncate(SESSIONS_MAX);
+        self.sessions = sessions;
+        self.changed = true;
+    }
+
+    fn handle_rtt(&mut self, rtt: Duration) {
+        if is_notable(self.rtt, rtt) {
+            self.rtt = Some(rtt);
+            self.changed = true;
+        }
+    }
+
+    fn told(&mut self, now: Instant) {
+        self.changed = false;
+        self.not_before = now + PRESENCE_INTERVAL;
+    }
+
+    /// Completes when control is to be told.
+    async fn due(&self) {
+        if self.changed {
+            sleep_until(self.not_before).await;
+        } else {
+            std::future::pending().await
+        }
+    }
+}
+
+/// A round trip is worth telling when it moved by half a millisecond and by a fifth.
+fn is_notable(told: Option<Duration>, now: Duration) -> bool {
+    told.is_none_or(|told| {
+        let moved = told.abs_diff(now);
+        moved >= Duration::from_micros(500) && moved >= told / 5
+    })
+}
+
+/// The agent's own words about itself, cut to a bearable length.
+pub(crate) fn clip(mut hello: Hello) -> Hello {
+    for text in [&mut hello.agent_version, &mut hello.os, &mut hello.arch, &mut hello.hostname] {
+        if let Some((end, _)) = text.char_indices().nth(AGENT_TEXT_MAX) {
+            text.truncate(end);
+        }
+    }
+    hello.sessions.truncate(SESSIONS_MAX);
+    hello
+}
+
+/// Closes a tunnel with a code of the table.
+pub(crate) fn close(connection: &Connection, code: CloseCode) {
+    connection.close(quic_code(code), code.name().as_bytes());
+}
+
+/// A close code as QUIC carries it.
+pub(crate) fn quic_code(code: CloseCode) -> quinn::VarInt {
+    quinn::VarInt::from_u32(code.number())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_notable_change_of_the_round_trip_is_told() {
+        let ms = Duration::from_millis;
+        assert!(is_notable(None, ms(1)));
+        assert!(!is_notable(Some(ms(100)), ms(110)), "a tenth");
+        assert!(is_notable(Some(ms(100)), ms(130)));
+        assert!(!is_notable(Some(Duration::from_micros(100)), Duration::from_micros(400)), "microseconds");
+    }
+
+    #[test]
+    fn an_agents_words_about_itself_are_cut_between_characters() {
+        let hello = Hello {
+            v: 1,
+            features: Vec::new(),
+            machine: uuid::Uuid::nil(),
+            agent_version: "1".into(),
+            boot: uuid::Uuid::nil(),
+            os: "linux".into(),
+            arch: "x86_64".into(),
+            hostname: "ü".repeat(1_000),
+            sessions: Vec::new(),
+        };
+        let clipped = clip(hello);
+        assert_eq!(clipped.hostname.chars().count(), AGENT_TEXT_MAX);
+        assert_eq!(clipped.os, "linux");
+    }
+}

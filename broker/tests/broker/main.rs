@@ -1,0 +1,12 @@
+//! The broker with real agents (QUIC, certificates of a test authority) and real viewers (WebSocket).
+
+#![expect(clippy::unwrap_used, reason = "a test fails where its ground gives way")]
+#![expect(clippy::print_stdout, reason = "figures measured on the way")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one event among many")]
+
+mod handshakes;
+mod kit;
+mod memory;
+mod revocation;
+mod tunnels;
+mod viewers;
