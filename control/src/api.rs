@@ -1,0 +1,79 @@
+//! The HTTP API, one file per resource. The OpenAPI document is made from these handlers and nothing else.
+
+pub mod agent;
+pub mod device;
+pub mod events;
+pub mod installation;
+pub mod join_tokens;
+pub mod logins;
+pub mod machines;
+pub mod me;
+pub mod setup;
+pub mod tickets;
+
+use axum::routing::any;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::error::Problem;
+
+/// The document before the handlers add themselves.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Rexec control",
+        description = "Accounts, machines and tickets. Every error is `application/problem+json`: see `Problem`. Changing requests that carry the login's cookie also carry the header `X-Rexec-Csrf: 1`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(Problem, events::Hello, events::MachineRemoved)),
+    modifiers(&CookieLogin)
+)]
+struct Document;
+
+/// Names the cookie as the way to sign in.
+struct CookieLogin;
+
+impl utoipa::Modify for CookieLogin {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let cookie = ApiKeyValue::with_description("rexec_login", "`__Host-rexec_login` behind https.");
+        let components = document.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("login", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
+    }
+}
+
+/// Every route of the API, with its description.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(installation::get_installation))
+        .routes(routes!(setup::create_owner).map(|post| post.merge(any(setup::other_method))))
+        .routes(routes!(logins::create_login, logins::list_logins))
+        .routes(routes!(logins::end_current_login))
+        .routes(routes!(logins::end_login))
+        .routes(routes!(me::get_me))
+        .routes(routes!(machines::list_machines))
+        .routes(routes!(machines::get_machine, machines::change_machine, machines::remove_machine))
+        .routes(routes!(join_tokens::list_join_tokens, join_tokens::create_join_token))
+        .routes(routes!(join_tokens::delete_join_token))
+        .routes(routes!(tickets::create_ticket))
+        .routes(routes!(events::stream_events))
+        .routes(routes!(device::request_device))
+        .routes(routes!(device::poll_device))
+        .routes(routes!(device::get_device))
+        .routes(routes!(device::approve_device))
+        .routes(routes!(device::deny_device))
+        .routes(routes!(agent::enrol))
+        .routes(routes!(agent::renew))
+        .routes(routes!(agent::unregister))
+}
+
+/// The OpenAPI document, as pretty JSON with a line end.
+///
+/// # Errors
+/// Never in practice: the document is plain data.
+pub fn document() -> Result<String, serde_json::Error> {
+    let (_, document) = routes().split_for_parts();
+    serde_json::to_string_pretty(&document).map(|json| json + "\n")
+}

@@ -1,0 +1,142 @@
+//! `GET /api/events`: what changes, as server-sent events.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event as Sse, KeepAlive, KeepAliveStream};
+use http::HeaderMap;
+use serde::Serialize;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::machines::{self, Machine};
+use crate::app::App;
+use crate::auth::signed_in::SignedIn;
+use crate::auth::{guard, login};
+use crate::entity::login as login_row;
+use crate::error::{ApiError, Problem};
+use crate::events::Event;
+use crate::limits::{EVENT_KEEP_ALIVE, LOGIN_TOUCH};
+
+/// `event: hello`: everything, first of all and again when the stream fell behind.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Hello {
+    /// Every machine.
+    pub machines: Vec<Machine>,
+}
+
+/// `event: machine_removed`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MachineRemoved {
+    /// The machine.
+    pub id: Uuid,
+}
+
+/// Events a stream holds for a slow reader before it waits for it.
+const AHEAD: usize = 16;
+
+/// Server-sent events: `hello` with `Hello`, `machine` with `Machine`, `machine_removed` with `MachineRemoved`, `signed_out`
+/// when the login ends; a comment every 15 seconds.
+#[utoipa::path(
+    get,
+    path = "/api/events",
+    tag = "machines",
+    responses((status = 200, description = "an endless stream", body = String, content_type = "text/event-stream"), (status = "default", description = "a problem", body = Problem, content_type = "application/problem+json")),
+    security(("login" = []))
+)]
+pub(super) async fn stream_events(
+    State(app): State<App>,
+    caller: SignedIn,
+    headers: HeaderMap,
+) -> Result<axum::response::Sse<KeepAliveStream<ReceiverStream<Result<Sse, Infallible>>>>, ApiError> {
+    guard::refuse_other_sites(&headers)?;
+    // Listening begins before the list is read, so that nothing falls between the two.
+    let changes = app.parts().hub.listen(caller.organisation.id);
+    let changes = changes.ok_or_else(|| ApiError::limit_reached("too many event streams are open"))?;
+    let (events, stream) = mpsc::channel(AHEAD);
+    let watch = Watch { app, scope: caller.scope(), login: caller.login, events };
+    tokio::spawn(watch.run(changes));
+    Ok(axum::response::Sse::new(ReceiverStream::new(stream))
+        .keep_alive(KeepAlive::new().interval(EVENT_KEEP_ALIVE).text("still here")))
+}
+
+/// One event stream.
+struct Watch {
+    app: App,
+    scope: crate::scope::Scope,
+    login: login_row::Model,
+    events: mpsc::Sender<Result<Sse, Infallible>>,
+}
+
+/// Why a stream ends.
+struct Ended;
+
+impl Watch {
+    async fn run(mut self, mut changes: Receiver<Event>) {
+        let ending = self.app.parts().ending.clone();
+        let mut touch = tokio::time::interval(LOGIN_TOUCH + Duration::from_secs(1));
+        let mut going = self.hello().await;
+        while going.is_ok() {
+            going = tokio::select! {
+                biased;
+                () = ending.cancelled() => Err(Ended),
+                () = self.events.closed() => Err(Ended),
+                change = changes.recv() => self.pass_on(change).await,
+                _ = touch.tick() => self.still_signed_in().await,
+            };
+        }
+    }
+
+    async fn pass_on(&self, change: Result<Event, RecvError>) -> Result<(), Ended> {
+        match change {
+            Ok(Event::Machine(machine)) => self.send("machine", &*machine).await,
+            Ok(Event::MachineRemoved(id)) => self.send("machine_removed", &MachineRemoved { id }).await,
+            Ok(Event::LoginEnded(id)) if id == self.login.id => self.sign_out().await,
+            Ok(Event::LoginEnded(_)) => Ok(()),
+            Err(RecvError::Lagged(_)) => self.hello().await,
+            Err(RecvError::Closed) => Err(Ended),
+        }
+    }
+
+    async fn hello(&self) -> Result<(), Ended> {
+        match machines::all_of(&self.app, self.scope).await {
+            Ok(machines) => self.send("hello", &Hello { machines }).await,
+            Err(error) => {
+                tracing::error!(%error, "an event stream could not read the machines");
+                Err(Ended)
+            }
+        }
+    }
+
+    /// An open page is a login in use; a login that ended by itself ends its streams.
+    async fn still_signed_in(&mut self) -> Result<(), Ended> {
+        if !self.login.is_live(self.app.now()) {
+            return self.sign_out().await;
+        }
+        match login::touch(&self.app, self.login.clone()).await {
+            Ok(login) => {
+                self.login = login;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "a login could not be touched");
+                Ok(())
+            }
+        }
+    }
+
+    async fn sign_out(&self) -> Result<(), Ended> {
+        self.send("signed_out", &serde_json::json!({})).await?;
+        Err(Ended)
+    }
+
+    async fn send(&self, name: &'static str, data: &impl Serialize) -> Result<(), Ended> {
+        let data = serde_json::to_string(data).map_err(|_| Ended)?;
+        self.events.send(Ok(Sse::default().event(name).data(data))).await.map_err(|_| Ended)
+    }
+}

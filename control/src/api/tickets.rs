@@ -1,0 +1,84 @@
+//! `POST /api/tickets`: permission to open or attach to one session on one machine.
+
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+use rexec_shared::ticket::Capability;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::machines;
+use crate::app::App;
+use crate::audit::{self, Deed};
+use crate::auth::signed_in::SignedIn;
+use crate::db;
+use crate::error::{ApiError, Problem};
+use crate::extract::Body;
+use crate::tickets::{self, Wish};
+use crate::time::Timestamp;
+
+/// The ticket wanted.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct TicketWish {
+    /// The machine.
+    machine: Uuid,
+    /// The session, chosen by the viewer: a new id opens, a known one attaches.
+    session: Uuid,
+    /// What the viewer wants to do: `terminal`, `exec`, `files.read`, `files.write`, `forward`, `view`.
+    #[schema(value_type = Vec<String>)]
+    caps: Vec<Capability>,
+    /// base64url(sha256(the viewer's public key)), 43 characters.
+    key: String,
+}
+
+/// A ticket, and what keeps its session reachable while control is down.
+#[derive(Serialize, ToSchema)]
+pub struct Ticket {
+    /// Good once, for a minute at most, with the viewer's key.
+    pub ticket: String,
+    /// Good for coming back to this session with the same key, until the login ends.
+    pub resume: String,
+    /// The machine.
+    pub machine: Uuid,
+    /// The session.
+    pub session: Uuid,
+    /// Where the broker takes viewers: an absolute address, or a path on this origin.
+    pub broker_url: String,
+    /// When the ticket ends.
+    pub expires_at: Timestamp,
+}
+
+/// Issues a ticket.
+#[utoipa::path(
+    post,
+    path = "/api/tickets",
+    tag = "tickets",
+    request_body = TicketWish,
+    responses((status = 201, body = Ticket), (status = "default", description = "a problem", body = Problem, content_type = "application/problem+json")),
+    security(("login" = []))
+)]
+pub(super) async fn create_ticket(
+    State(app): State<App>,
+    caller: SignedIn,
+    Body(wish): Body<TicketWish>,
+) -> Result<(StatusCode, Json<Ticket>), ApiError> {
+    let machine = machines::find(app.db(), caller.scope(), wish.machine).await?;
+    let wish = Wish { machine: machine.id, session: wish.session, capabilities: wish.caps, key: wish.key };
+    let issued = tickets::issue(&caller, &wish, app.now(), &app.parts().keys.signer)?;
+    let tx = db::write(app.db()).await?;
+    let deed = Deed::new("ticket.issue", wish.machine)
+        .with(serde_json::json!({ "session": wish.session, "caps": issued.capabilities }));
+    audit::append(&tx, caller.scope(), app.now(), &caller.actor(), deed).await?;
+    tx.commit().await?;
+    app.metrics().ticket_issued();
+    let answer = Ticket {
+        ticket: issued.ticket,
+        resume: issued.resume,
+        machine: wish.machine,
+        session: wish.session,
+        broker_url: "/viewer".to_owned(),
+        expires_at: issued.expires_at,
+    };
+    Ok((StatusCode::CREATED, Json(answer)))
+}

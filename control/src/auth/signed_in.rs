@@ -1,0 +1,92 @@
+//! The caller: authority as a typed extractor on the handler, never by path (THREATS IN-03).
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use sea_orm::EntityTrait as _;
+use uuid::Uuid;
+
+use super::client_ip::ClientIp;
+use super::login;
+use crate::app::App;
+use crate::audit::Actor;
+use crate::entity::{Role, login as login_row, membership, organisation, person};
+use crate::error::ApiError;
+use crate::scope::Scope;
+
+/// What a handler may demand of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// Add machines, rename them, remove them.
+    ManageMachines,
+}
+
+impl Role {
+    /// Whether the role holds the right. Exhaustive on purpose: a new right or role must be decided here.
+    pub const fn may(self, right: Right) -> bool {
+        match (self, right) {
+            (Self::Owner | Self::Admin | Self::Member, Right::ManageMachines) => true,
+            (Self::Viewer, Right::ManageMachines) => false,
+        }
+    }
+}
+
+/// A signed-in person, in the organisation of their login.
+#[derive(Debug, Clone)]
+pub struct SignedIn {
+    /// The login.
+    pub login: login_row::Model,
+    /// The person.
+    pub person: person::Model,
+    /// The organisation.
+    pub organisation: organisation::Model,
+    /// What the person is there.
+    pub role: Role,
+    /// From where.
+    pub ip: ClientIp,
+}
+
+impl SignedIn {
+    /// The only part of the database the caller can see.
+    pub const fn scope(&self) -> Scope {
+        Scope::of(self.organisation.id)
+    }
+
+    /// The caller as the audit names it.
+    pub fn actor(&self) -> Actor {
+        Actor::person(self.person.id, self.ip)
+    }
+
+    /// # Errors
+    /// When the caller's role does not hold `right`.
+    pub fn demand(&self, right: Right) -> Result<(), ApiError> {
+        self.role.may(right).then_some(()).ok_or_else(|| {
+            ApiError::forbidden("forbidden", "your role in this organisation does not allow this")
+                .hint("ask an owner or admin of the organisation")
+        })
+    }
+}
+
+impl FromRequestParts<App> for SignedIn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let ip = ClientIp::from_request_parts(parts, app).await?;
+        let token = app.cookie().read(&parts.headers).ok_or_else(ApiError::unauthorized)?;
+        let login = login::find(app, &token).await?.ok_or_else(ApiError::unauthorized)?;
+        of_login(app, login, ip).await
+    }
+}
+
+/// The caller behind a live login.
+///
+/// # Errors
+/// When the person is no member of the organisation any more.
+pub async fn of_login(app: &App, login: login_row::Model, ip: ClientIp) -> Result<SignedIn, ApiError> {
+    let key: (Uuid, Uuid) = (login.person_id, login.organisation_id);
+    let membership =
+        membership::Entity::find_by_id(key).one(app.db()).await?.ok_or_else(ApiError::unauthorized)?;
+    let person = person::Entity::find_by_id(key.0).one(app.db()).await?.ok_or_else(ApiError::unauthorized)?;
+    let organisation =
+        organisation::Entity::find_by_id(key.1).one(app.db()).await?.ok_or_else(ApiError::unauthorized)?;
+    Ok(SignedIn { login, person, organisation, role: membership.role, ip })
+}

@@ -1,0 +1,281 @@
+//! Enrolment: a join token and a key become a machine. Renewal: the same key, a fresh certificate.
+
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rexec_shared::enrol::{EnrolAnswer, EnrolRequest, MachineFacts, RenewAnswer, RenewRequest, TunnelTarget};
+use rexec_shared::pki::{self, MachineName, PkiError};
+use sea_orm::sea_query::{Cond, Expr, ExprTrait as _};
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
+    PaginatorTrait as _, QueryFilter as _, Set,
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::api::machines::{names_of, present};
+use crate::app::App;
+use crate::audit::{self, Actor, Deed};
+use crate::auth::client_ip::ClientIp;
+use crate::db;
+use crate::entity::{MachineKind, join_token, machine};
+use crate::error::ApiError;
+use crate::limits::MACHINES_MAX;
+use crate::presence;
+use crate::scope::Scope;
+use crate::secret::{Purpose, Secret, Vault, fresh_token};
+use crate::time::Timestamp;
+use crate::words::{self, NAME_GRAMMAR};
+
+/// What every join token begins with, so that a leaked one is recognised for what it is.
+pub const JOIN_PREFIX: &str = "rexec_join_";
+
+/// A join token to be made.
+#[derive(Debug)]
+pub struct NewJoinToken {
+    /// What to call it.
+    pub label: String,
+    /// How long it is good.
+    pub life: Duration,
+    /// How many machines it enrols.
+    pub uses: i32,
+    /// Who makes it.
+    pub made_by: Uuid,
+    /// The only key it enrols, if it is for one.
+    pub key_fingerprint: Option<String>,
+}
+
+/// Makes a join token for the organisation.
+///
+/// # Errors
+/// When the database or the randomness fails.
+pub async fn make_join_token<C: ConnectionTrait>(
+    db: &C,
+    vault: &Vault,
+    scope: Scope,
+    new: NewJoinToken,
+    now: Timestamp,
+) -> Result<(join_token::Model, Secret<String>), ApiError> {
+    let token = fresh_token(JOIN_PREFIX)?;
+    let row = join_token::ActiveModel {
+        id: Set(Uuid::now_v7()),
+        organisation_id: Set(scope.organisation()),
+        label: Set(new.label),
+        token_mac: Set(vault.mac(Purpose::Join, token.expose())),
+        key_fingerprint: Set(new.key_fingerprint),
+        uses_left: Set(new.uses),
+        created_by: Set(new.made_by),
+        created_at: Set(now),
+        expires_at: Set(now.plus(new.life)),
+    };
+    Ok((row.insert(db).await?, token))
+}
+
+/// Forgets join tokens that enrol nothing any more.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_old<C: ConnectionTrait>(db: &C, now: Timestamp) -> Result<(), DbErr> {
+    let day_ago = now.minus(Duration::from_secs(24 * 3600));
+    join_token::Entity::delete_many()
+        .filter(join_token::Column::ExpiresAt.lt(day_ago))
+        .exec(db)
+        .await
+        .map(drop)
+}
+
+/// Enrols a machine.
+///
+/// # Errors
+/// When the request is no proof of a key, or the token enrols nothing.
+pub async fn enrol(app: &App, request: EnrolRequest, ip: ClientIp) -> Result<EnrolAnswer, ApiError> {
+    if !words::is_name(&request.name) {
+        return Err(ApiError::invalid("name", format!("a name is {NAME_GRAMMAR}")));
+    }
+    let key = Key::of(&request.csr)?;
+    let (tx, now) = (db::write(app.db()).await?, app.now());
+    let token = consume(&tx, app.vault(), &request.token, &key.fingerprint, now).await?;
+    let row = insert(&tx, &token, &request, &key, now).await?;
+    let scope = Scope::of(row.organisation_id);
+    let deed = Deed::new("machine.enrol", row.id).with(json!({ "name": row.name, "join_token": token.id }));
+    audit::append(&tx, scope, now, &Actor::agent(row.id, ip), deed).await?;
+    let certificate = sign(app, &request.csr, &row)?;
+    tx.commit().await?;
+    // The broker must have a feed of the organisation before the first tunnel comes in.
+    app.parts().feeds.changed(scope.organisation()).await;
+    presence::tell(app, row.id).await?;
+    Ok(EnrolAnswer {
+        machine: row.id,
+        org: row.organisation_id,
+        name: row.name,
+        certificate,
+        tunnel: tunnel_target(app),
+        time: now.unix_ms(),
+    })
+}
+
+/// The key of a signing request that proved its possession.
+struct Key {
+    point: String,
+    fingerprint: String,
+}
+
+impl Key {
+    fn of(csr: &str) -> Result<Self, ApiError> {
+        let read = || -> Result<Self, PkiError> {
+            let point = URL_SAFE_NO_PAD.encode(pki::request_public_point(csr)?);
+            Ok(Self { point, fingerprint: pki::request_fingerprint(csr)? })
+        };
+        read().map_err(|why| {
+            ApiError::invalid("csr", format!("no signing request of an ECDSA P-256 key: {why}"))
+        })
+    }
+}
+
+/// Takes one use of the token, in one statement: of any number of enrolments at once, exactly as many get in as the token has
+/// uses (THREATS ST-01).
+async fn consume(
+    tx: &DatabaseTransaction,
+    vault: &Vault,
+    token: &str,
+    fingerprint: &str,
+    now: Timestamp,
+) -> Result<join_token::Model, ApiError> {
+    let mac = vault.mac(Purpose::Join, token);
+    let for_this_key = Cond::any()
+        .add(join_token::Column::KeyFingerprint.is_null())
+        .add(join_token::Column::KeyFingerprint.eq(fingerprint));
+    let taken = join_token::Entity::update_many()
+        .col_expr(join_token::Column::UsesLeft, Expr::col(join_token::Column::UsesLeft).sub(1))
+        .filter(join_token::Column::TokenMac.eq(&mac))
+        .filter(join_token::Column::UsesLeft.gt(0))
+        .filter(join_token::Column::ExpiresAt.gt(now))
+        .filter(for_this_key)
+        .exec(tx)
+        .await?;
+    let row = join_token::Entity::find().filter(join_token::Column::TokenMac.eq(&mac)).one(tx).await?;
+    match row {
+        Some(row) if taken.rows_affected == 1 => Ok(row),
+        row => Err(no_good(row.as_ref(), now)),
+    }
+}
+
+fn no_good(row: Option<&join_token::Model>, now: Timestamp) -> ApiError {
+    let why = match row {
+        None => "the join token is unknown: it was mistyped, deleted, or belongs to another installation",
+        Some(row) if row.expires_at <= now => "the join token has expired",
+        Some(row) if row.uses_left <= 0 => "the join token is used up",
+        Some(_) => "the join token was approved for another key",
+    };
+    ApiError::forbidden("join_token_invalid", why)
+        .hint("make a new join token in the dashboard, or register without one")
+}
+
+async fn insert(
+    tx: &DatabaseTransaction,
+    token: &join_token::Model,
+    request: &EnrolRequest,
+    key: &Key,
+    now: Timestamp,
+) -> Result<machine::Model, ApiError> {
+    let scope = Scope::of(token.organisation_id);
+    audit::lock(tx, scope).await?;
+    if present(scope).count(tx).await? >= MACHINES_MAX {
+        return Err(ApiError::limit_reached(format!("an organisation has at most {MACHINES_MAX} machines")));
+    }
+    let taken = names_of(tx, scope).await?;
+    let name = words::free_name(&request.name, |name| taken.iter().any(|(_, taken)| taken == name));
+    let facts = tamed(&request.facts);
+    let row = machine::ActiveModel {
+        id: Set(Uuid::new_v4()),
+        organisation_id: Set(token.organisation_id),
+        name: Set(name),
+        kind: Set(MachineKind::Host),
+        os: Set(facts.os),
+        arch: Set(facts.arch),
+        hostname: Set(facts.hostname),
+        agent_version: Set(facts.agent_version),
+        tags: Set(json!([])),
+        public_key: Set(key.point.clone()),
+        enrolled_by: Set(token.created_by),
+        created_at: Set(now),
+        last_seen_at: Set(None),
+        removed_at: Set(None),
+        tunnel: Set(None),
+        online_since: Set(None),
+        address: Set(None),
+        transport: Set(None),
+    };
+    Ok(row.insert(tx).await?)
+}
+
+/// What an agent tells of its machine, fit to be shown anywhere (THREATS MA-08).
+pub fn tamed(facts: &MachineFacts) -> MachineFacts {
+    MachineFacts {
+        os: words::tame(&facts.os),
+        arch: words::tame(&facts.arch),
+        hostname: words::tame(&facts.hostname),
+        agent_version: words::tame(&facts.agent_version),
+    }
+}
+
+/// A certificate that says which machine this is, and nothing else (THREATS CT-08).
+fn sign(app: &App, csr: &str, row: &machine::Model) -> Result<String, ApiError> {
+    let name = MachineName { org: row.organisation_id, machine: row.id };
+    app.parts().keys.authority.sign_machine(csr, name, SystemTime::now()).map_err(ApiError::internal)
+}
+
+fn tunnel_target(app: &App) -> TunnelTarget {
+    TunnelTarget {
+        addr: app.parts().tunnel_public.clone(),
+        server_name: pki::broker_name(app.parts().installation),
+        ca: app.parts().keys.authority.certificate_pem().to_owned(),
+        ticket_key: app.parts().keys.signer.public_key(),
+    }
+}
+
+/// Renews a machine's certificate: the signing request must be by the key that enrolled.
+///
+/// # Errors
+/// When the machine is unknown or removed, or the key another.
+pub async fn renew(app: &App, request: RenewRequest) -> Result<RenewAnswer, ApiError> {
+    let row = machine::Entity::find_by_id(request.machine).one(app.db()).await?.ok_or_else(unknown)?;
+    let key = Key::of(&request.csr)?;
+    if key.point != row.public_key {
+        // Whoever does not have the key does not learn whether the machine is there.
+        return Err(unknown());
+    }
+    if row.removed_at.is_some() {
+        return Err(ApiError::forbidden("machine_revoked", "this machine was removed from its organisation")
+            .hint("register it again to bring it back"));
+    }
+    let certificate = sign(app, &request.csr, &row)?;
+    keep_facts(app, &row, &request.facts).await?;
+    tracing::debug!(machine = %row.id, "certificate renewed");
+    Ok(RenewAnswer { certificate, addr: app.parts().tunnel_public.clone(), time: app.now().unix_ms() })
+}
+
+async fn keep_facts(app: &App, row: &machine::Model, facts: &MachineFacts) -> Result<(), DbErr> {
+    let facts = tamed(facts);
+    Scope::of(row.organisation_id)
+        .update::<machine::Entity>()
+        .col_expr(machine::Column::Os, Expr::value(facts.os))
+        .col_expr(machine::Column::Arch, Expr::value(facts.arch))
+        .col_expr(machine::Column::Hostname, Expr::value(facts.hostname))
+        .col_expr(machine::Column::AgentVersion, Expr::value(facts.agent_version))
+        .filter(machine::Column::Id.eq(row.id))
+        .exec(app.db())
+        .await
+        .map(drop)
+}
+
+/// The answer to whoever is no machine of this installation.
+pub fn unknown() -> ApiError {
+    ApiError::new(
+        http::StatusCode::NOT_FOUND,
+        "machine_unknown",
+        "no machine with this id and key is enrolled here",
+    )
+    .hint("is this the right server? register again if it is")
+}

@@ -1,0 +1,143 @@
+//! Revocation feeds: signed for every organisation at each interval and at each change, handed to the broker, which passes
+//! them on unread to the organisation's agents.
+
+use std::time::Duration;
+
+use rexec_shared::broker_link::ToBroker;
+use rexec_shared::close::CloseCode;
+use rexec_shared::ticket::Feed;
+use sea_orm::{DbErr, EntityTrait as _, QuerySelect as _};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::entity::organisation;
+use crate::revocation;
+use crate::scope::Scope;
+
+/// Orders waiting for the task that signs: each is one click of somebody.
+const QUEUE: usize = 256;
+/// How long a click waits for the broker to be told; the next interval tells it again.
+const TELL_WITHIN: Duration = Duration::from_secs(2);
+
+/// A handle to the task that signs feeds.
+#[derive(Debug, Clone)]
+pub struct Feeds {
+    orders: mpsc::Sender<Order>,
+}
+
+/// Something the broker must know.
+#[derive(Debug)]
+struct Order {
+    organisation: Uuid,
+    disconnect: Option<Uuid>,
+    done: oneshot::Sender<()>,
+}
+
+/// The task's end of [`Feeds`].
+#[derive(Debug)]
+pub struct FeedOrders(mpsc::Receiver<Order>);
+
+impl Feeds {
+    /// A handle, and what [`run`] needs.
+    pub fn new() -> (Self, FeedOrders) {
+        let (orders, receiver) = mpsc::channel(QUEUE);
+        (Self { orders }, FeedOrders(receiver))
+    }
+
+    /// The revocations of `organisation` changed: the broker has the new feed when this returns, or soon after.
+    pub async fn changed(&self, organisation: Uuid) {
+        self.order(organisation, None).await;
+    }
+
+    /// `machine` was removed: as [`Feeds::changed`], and its tunnel is cut.
+    pub async fn cut_off(&self, organisation: Uuid, machine: Uuid) {
+        self.order(organisation, Some(machine)).await;
+    }
+
+    /// Whether the task that signs is there.
+    pub fn is_running(&self) -> bool {
+        !self.orders.is_closed()
+    }
+
+    async fn order(&self, organisation: Uuid, disconnect: Option<Uuid>) {
+        let (done, told) = oneshot::channel();
+        let sent = self.orders.send(Order { organisation, disconnect, done }).await.is_ok();
+        let in_time = sent && tokio::time::timeout(TELL_WITHIN, told).await.is_ok();
+        if !in_time {
+            tracing::warn!(%organisation, "the broker could not be told of a revocation at once; the next feed tells it");
+        }
+    }
+}
+
+/// Signs feeds until the process ends. `broker` takes what is to be told.
+pub async fn run(app: App, FeedOrders(mut orders): FeedOrders, broker: mpsc::Sender<ToBroker>) {
+    let mut signing = Signing { app, broker, last_seq: 0 };
+    let ending = signing.app.parts().ending.clone();
+    let mut interval = tokio::time::interval(rexec_shared::limits::FEED_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = ending.cancelled() => return,
+            Some(order) = orders.recv() => signing.obey(order).await,
+            _ = interval.tick() => signing.all().await,
+        }
+    }
+}
+
+struct Signing {
+    app: App,
+    broker: mpsc::Sender<ToBroker>,
+    /// Feeds are numbered by the clock, so that numbers go on growing after a restart, and never stand still.
+    last_seq: u64,
+}
+
+impl Signing {
+    async fn obey(&mut self, order: Order) {
+        self.one(order.organisation).await;
+        if let Some(machine) = order.disconnect {
+            self.tell(ToBroker::Disconnect { machine, code: CloseCode::Revoked }).await;
+        }
+        // Whoever asked may have gone.
+        let _ = order.done.send(());
+    }
+
+    async fn all(&mut self) {
+        let organisations = organisation::Entity::find()
+            .select_only()
+            .column(organisation::Column::Id)
+            .into_tuple::<Uuid>()
+            .all(self.app.db())
+            .await;
+        match organisations {
+            Ok(organisations) => {
+                for organisation in organisations {
+                    self.one(organisation).await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "feeds could not be signed"),
+        }
+    }
+
+    async fn one(&mut self, organisation: Uuid) {
+        match self.sign(organisation).await {
+            Ok(token) => self.tell(ToBroker::Feed { org: organisation, token }).await,
+            Err(error) => tracing::error!(%organisation, %error, "a feed could not be signed"),
+        }
+    }
+
+    async fn sign(&mut self, organisation: Uuid) -> Result<String, DbErr> {
+        let now = self.app.now();
+        let entries = revocation::in_force(self.app.db(), Scope::of(organisation), now).await?;
+        self.last_seq = now.unix_ms().max(self.last_seq.saturating_add(1));
+        let feed = Feed { org: organisation, seq: self.last_seq, issued: now.unix_ms(), entries };
+        Ok(self.app.parts().keys.signer.feed(&feed))
+    }
+
+    async fn tell(&self, message: ToBroker) {
+        if self.broker.send(message).await.is_err() {
+            tracing::error!("the broker has stopped listening");
+        }
+    }
+}

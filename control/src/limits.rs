@@ -1,0 +1,105 @@
+//! What control bounds, with unit and reason. Limits that other programs must know are in `rexec_shared::limits`.
+
+use std::time::Duration;
+
+/// Largest request body, bytes. Every body is a small JSON document; the largest, a CSR, is about 1 KiB.
+pub const BODY_MAX: usize = 64 * 1024;
+
+/// Time for a whole request body to arrive: a slow sender holds a task, nothing else.
+pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Time for the head of a request to arrive, counted from the first byte a connection may send.
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Bytes of a request head. Browsers send below 4 KiB.
+pub const HEAD_MAX: usize = 32 * 1024;
+
+/// Header fields of a request.
+pub const HEADERS_MAX: usize = 64;
+
+/// HTTP connections at once, viewers' WebSockets and event streams included.
+pub const CONNECTIONS_MAX: usize = 16_384;
+
+/// A login ends after this long without a request (OWASP ASVS 7.3.1).
+pub const LOGIN_IDLE: Duration = Duration::from_secs(12 * 3600);
+
+/// A login ends this long after it began, however busy it is (OWASP ASVS 7.3.2).
+pub const LOGIN_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// `last_seen_at` of a login is written at most this often.
+pub const LOGIN_TOUCH: Duration = Duration::from_secs(60);
+
+/// Live logins of one person; the oldest goes when one more is made.
+pub const LOGINS_PER_PERSON: u64 = 50;
+
+/// Shortest password, characters (NIST SP 800-63B-4 asks for 15 without a second factor, 8 with; passphrases welcome).
+pub const PASSWORD_MIN: usize = 12;
+
+/// Longest password, bytes: argon2id reads all of it.
+pub const PASSWORD_MAX: usize = 1024;
+
+/// Password checks running at once: each takes 19 MiB and some 20 ms of a core.
+pub const PASSWORD_CHECKS: usize = 2;
+
+/// Password checks waiting for a turn; more are turned away at once.
+pub const PASSWORD_QUEUE: usize = 32;
+
+/// The set-up link is good for this long; a restart prints a new one.
+pub const SETUP_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// Join tokens of one organisation that are still good.
+pub const JOIN_TOKENS_MAX: u64 = 1_000;
+
+/// Life of a join token nobody gave one, seconds.
+pub const JOIN_TTL_DEFAULT_S: u32 = 900;
+
+/// Shortest life of a join token, seconds.
+pub const JOIN_TTL_MIN_S: u32 = 60;
+
+/// Longest life of a join token, seconds: a week.
+pub const JOIN_TTL_MAX_S: u32 = 604_800;
+
+/// Most machines one join token enrols.
+pub const JOIN_USES_MAX: u32 = 1_000;
+
+/// Machines of one organisation.
+pub const MACHINES_MAX: u64 = 10_000;
+
+/// Tags of one machine.
+pub const TAGS_MAX: usize = 32;
+
+/// Characters of a label a person writes.
+pub const LABEL_MAX: usize = 64;
+
+/// A device code is good for this long (RFC 8628 asks for a life so short that codes cannot be tried out).
+pub const DEVICE_LIFE: Duration = Duration::from_secs(600);
+
+/// An agent polls no faster than this.
+pub const DEVICE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Requests waiting for a person's decision, in all.
+pub const DEVICE_WAITING_MAX: u64 = 2_000;
+
+/// Requests waiting for a decision from one address (an IPv4 address, an IPv6 /64).
+pub const DEVICE_WAITING_PER_NET: u64 = 20;
+
+/// A join token made by an approval lives this long: the agent is waiting for it.
+pub const DEVICE_JOIN_LIFE: Duration = Duration::from_secs(300);
+
+/// Events an event stream may lag behind before it is given the whole list anew.
+pub const EVENTS_BEHIND: usize = 256;
+
+/// Event streams of one organisation.
+pub const EVENT_STREAMS_MAX: usize = 200;
+
+/// An event stream that has nothing to say says so this often, so that dead peers are found.
+pub const EVENT_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Time for requests in progress to end when the process is told to stop.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// Connections to PostgreSQL, or readers of SQLite.
+pub const DATABASE_CONNECTIONS: u32 = 8;
+
+/// A statement waits this long for a connection or for SQLite's one writer.
+pub const DATABASE_WAIT: Duration = Duration::from_secs(5);

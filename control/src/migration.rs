@@ -1,0 +1,16 @@
+//! The history of the schema. Each migration is frozen once released and imports nothing from `entity`.
+
+mod m0001_first;
+
+use sea_orm_migration::prelude::*;
+
+/// Brings any older database to the schema this binary expects.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_first::Migration)]
+    }
+}

@@ -1,0 +1,279 @@
+//! Which machines are online, as the broker tells it.
+//!
+//! What is told carries the tunnel's number, and only the newest tunnel of a machine counts: an old tunnel's end, arriving
+//! after the newer one's beginning, touches nothing. Numbers, times and addresses are in the database; sessions and round trips,
+//! which change by the second, only in memory.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use rexec_shared::broker_link::FromBroker;
+use rexec_shared::close::CloseCode;
+use rexec_shared::tunnel::SessionInfo;
+use sea_orm::sea_query::{Cond, Expr};
+use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::api::machines::Machine;
+use crate::app::App;
+use crate::audit::{self, Actor, Deed};
+use crate::auth::rate::{Budgets, Rate};
+use crate::db;
+use crate::entity::machine;
+use crate::events::Event;
+use crate::scope::Scope;
+use crate::words;
+
+/// What is known of machines that are online and not written down.
+#[derive(Debug, Default)]
+pub struct Live {
+    machines: RwLock<HashMap<Uuid, LiveMachine>>,
+}
+
+/// The fleeting part of one machine.
+#[derive(Debug, Clone, Default)]
+pub struct LiveMachine {
+    tunnel: i64,
+    /// Sessions alive, or ended a moment ago.
+    pub sessions: Vec<SessionInfo>,
+    /// Round trip between broker and agent, milliseconds.
+    pub rtt_ms: Option<f64>,
+}
+
+impl Live {
+    /// What is known of `machine`, if anything.
+    pub fn of(&self, machine: Uuid) -> Option<LiveMachine> {
+        self.machines.read().unwrap_or_else(PoisonError::into_inner).get(&machine).cloned()
+    }
+
+    /// Machines online.
+    pub fn count(&self) -> usize {
+        self.machines.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Takes what `tunnel` says of `machine`, unless a newer tunnel has spoken.
+    fn learn(&self, machine: Uuid, news: LiveMachine) -> bool {
+        let mut machines = self.machines.write().unwrap_or_else(PoisonError::into_inner);
+        let known = machines.entry(machine).or_default();
+        let is_news = known.tunnel <= news.tunnel;
+        if is_news {
+            *known = LiveMachine { rtt_ms: news.rtt_ms.or(known.rtt_ms), ..news };
+        }
+        is_news
+    }
+
+    /// Forgets `machine`, unless a newer tunnel than `tunnel` has spoken.
+    fn forget(&self, machine: Uuid, tunnel: i64) {
+        let mut machines = self.machines.write().unwrap_or_else(PoisonError::into_inner);
+        if machines.get(&machine).is_some_and(|known| known.tunnel <= tunnel) {
+            machines.remove(&machine);
+        }
+    }
+}
+
+/// After a start no tunnel stands: whatever the database still says is from before.
+///
+/// # Errors
+/// When the database fails.
+pub async fn nobody_is_online(db: &sea_orm::DatabaseConnection) -> Result<(), DbErr> {
+    machine::Entity::update_many()
+        .col_expr(machine::Column::Tunnel, Expr::value(Option::<i64>::None))
+        .filter(machine::Column::Tunnel.is_not_null())
+        .exec(db)
+        .await
+        .map(drop)
+}
+
+/// Refused dials that are written down: an agent that comes again and again is one story, not an endless one.
+#[derive(Debug)]
+pub struct Refusals {
+    budgets: Mutex<Budgets<Uuid>>,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        let rate = Rate { burst: 5, every: Duration::from_secs(600) };
+        Self { budgets: Mutex::new(Budgets::new(rate, 16_384)) }
+    }
+}
+
+impl Refusals {
+    fn admits(&self, machine: Uuid) -> bool {
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        budgets.spend(machine, Instant::now()).is_ok()
+    }
+}
+
+/// Takes the broker's word until the process ends.
+pub async fn run(app: App, mut broker: mpsc::Receiver<FromBroker>) {
+    let ending = app.parts().ending.clone();
+    loop {
+        let message = tokio::select! {
+            biased;
+            message = broker.recv() => message,
+            () = ending.cancelled() => return,
+        };
+        let Some(message) = message else { return };
+        if let Err(error) = take(&app, message).await {
+            tracing::error!(%error, "presence could not be written");
+        }
+    }
+}
+
+/// A tunnel that stands, as the broker tells it.
+struct Up {
+    machine: Uuid,
+    org: Uuid,
+    tunnel: i64,
+    address: String,
+    transport: String,
+    facts: [(machine::Column, String); 4],
+    sessions: Vec<SessionInfo>,
+}
+
+/// Takes one message.
+///
+/// # Errors
+/// When the database fails.
+pub async fn take(app: &App, message: FromBroker) -> Result<(), DbErr> {
+    match message {
+        FromBroker::TunnelUp {
+            machine,
+            org,
+            tunnel,
+            address,
+            transport,
+            agent_version,
+            os,
+            arch,
+            hostname,
+            sessions,
+        } => {
+            let facts = [
+                (machine::Column::AgentVersion, agent_version),
+                (machine::Column::Os, os),
+                (machine::Column::Arch, arch),
+                (machine::Column::Hostname, hostname),
+            ];
+            up(app, Up { machine, org, tunnel: number(tunnel), address, transport, facts, sessions }).await
+        }
+        FromBroker::TunnelDown { machine, tunnel, reason } => {
+            tracing::info!(%machine, tunnel, reason, "tunnel down");
+            down(app, machine, number(tunnel)).await
+        }
+        FromBroker::Presence { machine, tunnel, sessions, rtt_ms } => {
+            presence(app, machine, LiveMachine { tunnel: number(tunnel), sessions, rtt_ms }).await
+        }
+        FromBroker::Stream { machine, session, user, login, address, outcome } => {
+            stream(app, machine, &Viewer { session, user, login, address, outcome }).await
+        }
+        FromBroker::DialRefused { machine, org, claimed, address, code } => {
+            tracing::warn!(%machine, ?claimed, %code, "a dial was refused");
+            let deed = Deed::new("tunnel.refuse", machine)
+                .with(serde_json::json!({ "claimed": claimed, "code": code.name() }));
+            if app.parts().refusals.admits(machine) {
+                note(app, Scope::of(org), &Actor::dialler(machine, &address), deed).await?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Tunnel numbers count up from a small one; the database has signed integers.
+fn number(tunnel: u64) -> i64 {
+    i64::try_from(tunnel).unwrap_or(i64::MAX)
+}
+
+async fn up(app: &App, up: Up) -> Result<(), DbErr> {
+    let now = app.now();
+    let not_newer =
+        Cond::any().add(machine::Column::Tunnel.is_null()).add(machine::Column::Tunnel.lt(up.tunnel));
+    let mut change = Scope::of(up.org)
+        .update::<machine::Entity>()
+        .col_expr(machine::Column::Tunnel, Expr::value(up.tunnel))
+        .col_expr(machine::Column::OnlineSince, Expr::value(now))
+        .col_expr(machine::Column::LastSeenAt, Expr::value(now))
+        .col_expr(machine::Column::Address, Expr::value(words::printable(&up.address, 64)))
+        .col_expr(machine::Column::Transport, Expr::value(words::tame(&up.transport)));
+    for (column, said) in up.facts {
+        change = change.col_expr(column, Expr::value(words::tame(&said)));
+    }
+    let changed = change
+        .filter(machine::Column::Id.eq(up.machine))
+        .filter(machine::Column::RemovedAt.is_null())
+        .filter(not_newer)
+        .exec(app.db())
+        .await?;
+    if changed.rows_affected == 0 {
+        return refuse_removed(app, up.org, up.machine).await;
+    }
+    tracing::info!(machine = %up.machine, tunnel = up.tunnel, "tunnel up");
+    app.parts()
+        .live
+        .learn(up.machine, LiveMachine { tunnel: up.tunnel, sessions: up.sessions, rtt_ms: None });
+    tell(app, up.machine).await
+}
+
+/// A removed machine's certificate is good for some hours yet; the broker knows better from its feed, and is told again.
+async fn refuse_removed(app: &App, organisation: Uuid, id: Uuid) -> Result<(), DbErr> {
+    let row = Scope::of(organisation).row::<machine::Entity>(id).one(app.db()).await?;
+    if row.is_none_or(|row| row.removed_at.is_some()) {
+        tracing::warn!(machine = %id, "a removed machine came back and is cut off");
+        app.parts().feeds.cut_off(organisation, id).await;
+    }
+    Ok(())
+}
+
+async fn down(app: &App, id: Uuid, tunnel: i64) -> Result<(), DbErr> {
+    let changed = machine::Entity::update_many()
+        .col_expr(machine::Column::Tunnel, Expr::value(Option::<i64>::None))
+        .col_expr(machine::Column::LastSeenAt, Expr::value(app.now()))
+        .filter(machine::Column::Id.eq(id))
+        .filter(machine::Column::Tunnel.eq(tunnel))
+        .exec(app.db())
+        .await?;
+    app.parts().live.forget(id, tunnel);
+    if changed.rows_affected == 0 { Ok(()) } else { tell(app, id).await }
+}
+
+async fn presence(app: &App, id: Uuid, news: LiveMachine) -> Result<(), DbErr> {
+    let known = app.parts().live.of(id).is_some_and(|known| known.tunnel == news.tunnel);
+    if known && app.parts().live.learn(id, news) { tell(app, id).await } else { Ok(()) }
+}
+
+/// Tells everybody who looks what the machine is now.
+pub async fn tell(app: &App, id: Uuid) -> Result<(), DbErr> {
+    let Some(row) = machine::Entity::find_by_id(id).one(app.db()).await? else { return Ok(()) };
+    let organisation = row.organisation_id;
+    if row.removed_at.is_none() && app.parts().hub.has_listeners(organisation) {
+        let event = Event::Machine(Machine::new(row, app.parts().live.of(id)).into());
+        app.parts().hub.tell(organisation, event);
+    }
+    Ok(())
+}
+
+struct Viewer {
+    session: Uuid,
+    user: Uuid,
+    login: Uuid,
+    address: String,
+    outcome: Option<CloseCode>,
+}
+
+async fn stream(app: &App, id: Uuid, viewer: &Viewer) -> Result<(), DbErr> {
+    let Some(row) = machine::Entity::find_by_id(id).one(app.db()).await? else { return Ok(()) };
+    let deed = Deed::new("session.attach", viewer.session).with(serde_json::json!({
+        "machine": id,
+        "login": viewer.login,
+        "refused": viewer.outcome.map(CloseCode::name),
+    }));
+    note(app, Scope::of(row.organisation_id), &Actor::viewer(viewer.user, &viewer.address), deed).await
+}
+
+async fn note(app: &App, scope: Scope, actor: &Actor, deed: Deed) -> Result<(), DbErr> {
+    let tx = db::write(app.db()).await?;
+    audit::append(&tx, scope, app.now(), actor, deed).await?;
+    tx.commit().await
+}

@@ -1,0 +1,20 @@
+//! Control as its peers see it: a real server on a port of its own, with a database of its own, on SQLite and on PostgreSQL.
+
+#[macro_use]
+mod harness;
+
+mod accounts;
+mod audit;
+mod cli;
+mod devices;
+mod enrolment;
+mod errors;
+mod openapi;
+mod policies;
+mod postgres;
+mod presence;
+mod server;
+mod sign_in;
+mod tenants;
+mod tickets;
+mod wire;

@@ -1,0 +1,112 @@
+//! Presence: right in every order of events.
+
+use rexec_shared::broker_link::FromBroker;
+use rexec_shared::close::CloseCode;
+use rexec_shared::tunnel::SessionInfo;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::harness::{Browser, TestAgent};
+
+fn up(agent: &TestAgent, tunnel: u64) -> FromBroker {
+    FromBroker::TunnelUp {
+        machine: agent.machine,
+        org: agent.org,
+        tunnel,
+        address: format!("192.0.2.{tunnel}:4433"),
+        transport: "quic".to_owned(),
+        agent_version: "0.1.0".to_owned(),
+        os: "linux".to_owned(),
+        arch: "x86_64".to_owned(),
+        hostname: "box".to_owned(),
+        sessions: Vec::new(),
+    }
+}
+
+fn down(agent: &TestAgent, tunnel: u64) -> FromBroker {
+    FromBroker::TunnelDown { machine: agent.machine, tunnel, reason: "idle".to_owned() }
+}
+
+fn session() -> SessionInfo {
+    serde_json::from_value(json!({
+        "session": Uuid::new_v4(), "kind": "terminal", "title": "vim", "cols": 80, "rows": 24, "viewers": 1,
+        "user": Uuid::new_v4(), "created": 1, "exited": null,
+    }))
+    .expect("a session")
+}
+
+fn told(agent: &TestAgent, tunnel: u64, sessions: Vec<SessionInfo>) -> FromBroker {
+    FromBroker::Presence { machine: agent.machine, tunnel, sessions, rtt_ms: Some(12.5) }
+}
+
+fn shown(ada: &Browser<'_>, agent: &TestAgent) -> Value {
+    ada.get(&format!("/api/machines/{}", agent.machine)).expect(200).json()
+}
+
+on_both_databases! {
+    fn an_old_tunnels_end_touches_nothing_of_a_newer_one(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let agent = ada.enrol("box");
+        let mut events = ada.events();
+        assert_eq!(events.expect("hello")["machines"][0]["online"], false);
+        app.broker_says(up(&agent, 1));
+        assert_eq!(events.expect("machine")["online"], true);
+        app.broker_says(up(&agent, 2));
+        assert_eq!(events.expect("machine")["address"], "192.0.2.2:4433");
+        app.broker_says(told(&agent, 2, vec![session()]));
+        assert_eq!(events.expect("machine")["sessions"].as_array().map(Vec::len), Some(1));
+        app.broker_says(told(&agent, 1, Vec::new()));
+        app.broker_says(down(&agent, 1));
+        app.broker_says(up(&agent, 1));
+        let machine = shown(&ada, &agent);
+        assert_eq!((&machine["online"], &machine["address"]), (&json!(true), &json!("192.0.2.2:4433")));
+        assert_eq!((machine["sessions"].as_array().map(Vec::len), &machine["rtt_ms"]), (Some(1), &json!(12.5)));
+        app.broker_says(down(&agent, 2));
+        let last = events.expect("machine");
+        assert_eq!((&last["online"], &last["sessions"]), (&json!(false), &json!([])));
+        assert!(last.get("address").is_none() && last["last_seen_at"].is_string());
+    }
+
+    fn after_a_restart_nobody_is_online_until_the_broker_says_so(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let agent = ada.enrol("box");
+        app.broker_says(up(&agent, 7));
+        let cookie = ada.cookie.clone();
+        app.restart();
+        let mut ada = app.browser();
+        ada.cookie = cookie;
+        assert_eq!(shown(&ada, &agent)["online"], false);
+        app.broker_says(up(&agent, 1));
+        assert_eq!(shown(&ada, &agent)["online"], true);
+    }
+
+    fn ma_08_what_the_broker_passes_on_is_made_inert(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let agent = ada.enrol("box");
+        let mut message = up(&agent, 1);
+        if let FromBroker::TunnelUp { os, hostname, address, .. } = &mut message {
+            *os = "<img src=x>".to_owned();
+            *hostname = "\u{1b}]0;x\u{7}".repeat(100);
+            *address = "1.2.3.4\r\nx".to_owned();
+        }
+        app.broker_says(message);
+        let machine = shown(&ada, &agent);
+        for field in ["os", "hostname", "address"] {
+            let shown = machine[field].as_str().expect("text");
+            assert!(shown.len() <= 64 && !shown.contains(|c: char| c.is_control() || c == '<'), "{shown:?}");
+        }
+    }
+
+    fn ma_01_a_machine_of_another_organisation_is_not_moved_by_a_tunnel(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let agent = ada.enrol("box");
+        let eve = TestAgent { org: app.person("eve@example.org"), ..agent.clone() };
+        app.broker_says(up(&eve, 9));
+        assert_eq!(shown(&ada, &agent)["online"], false);
+        let refused = FromBroker::DialRefused {
+            machine: agent.machine, org: agent.org, claimed: Some(Uuid::new_v4()), address: "192.0.2.1".to_owned(), code: CloseCode::Forbidden,
+        };
+        app.broker_says(refused);
+        assert!(crate::audit::actions(app, agent.org).contains(&"tunnel.refuse".to_owned()));
+    }
+}

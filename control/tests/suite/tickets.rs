@@ -1,0 +1,144 @@
+//! Tickets: checked here with the verifier that brokers and session hosts use.
+
+use std::time::Instant;
+
+use rexec_shared::ticket::{Capability, Now, PublicKey, Signer, TicketError, Verifier};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::harness::{Browser, TestAgent, TestApp};
+
+const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+fn wish(agent: &TestAgent, session: Uuid) -> Value {
+    json!({ "machine": agent.machine, "session": session, "caps": ["terminal", "view"], "key": KEY })
+}
+
+fn issue(ada: &mut Browser<'_>, agent: &TestAgent, session: Uuid) -> Value {
+    ada.post("/api/tickets", &wish(agent, session)).expect(201).json()
+}
+
+/// A session host that pinned its key at enrolment.
+fn verifier(agent: &TestAgent) -> Verifier {
+    let key = agent.answer["tunnel"]["ticket_key"].as_str().expect("a key");
+    Verifier::new(PublicKey::parse(key).expect("a key"), agent.org, Instant::now())
+}
+
+fn now(app: &TestApp) -> Now {
+    Now { unix_ms: app.app().now().unix_ms(), instant: Instant::now() }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("text")
+}
+
+on_both_databases! {
+    fn a_ticket_opens_once_and_only_what_it_names(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let (agent, other, session) = (ada.enrol("box"), ada.enrol("other"), Uuid::new_v4());
+        let issued = issue(&mut ada, &agent, session);
+        assert_eq!((&issued["broker_url"], &issued["session"]), (&json!("/viewer"), &json!(session)));
+        let (ticket, now) = (text(&issued["ticket"]), now(app));
+        let mut host = verifier(&agent);
+        assert_eq!(host.check(ticket, other.machine, session, true, now), Err(TicketError::Audience));
+        assert_eq!(host.check(ticket, agent.machine, Uuid::new_v4(), true, now), Err(TicketError::Session));
+        let claims = host.check(ticket, agent.machine, session, true, now).expect("good");
+        assert_eq!((claims.caps.as_slice(), claims.cnf.as_str()), ([Capability::Terminal, Capability::View].as_slice(), KEY));
+        assert_eq!(claims.act.name, "Ada");
+        assert_eq!(host.check(ticket, agent.machine, session, true, now), Err(TicketError::Used));
+        let late = Now { unix_ms: now.unix_ms + 61_000, ..now };
+        assert_eq!(verifier(&agent).check(ticket, agent.machine, session, true, late), Err(TicketError::Expired));
+    }
+
+    fn a_resume_capability_attaches_until_the_login_ends_and_opens_nothing(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let (agent, session) = (ada.enrol("box"), Uuid::new_v4());
+        let issued = issue(&mut ada, &agent, session);
+        let (resume, now, mut host) = (text(&issued["resume"]), now(app), verifier(&agent));
+        assert_eq!(host.check(resume, agent.machine, session, true, now), Err(TicketError::ResumeOnly));
+        for _ in 0..3 {
+            host.check(resume, agent.machine, session, false, now).expect("again and again");
+        }
+        let week = Now { unix_ms: now.unix_ms + 7 * 24 * 3_600_000, ..now };
+        assert_eq!(host.check(resume, agent.machine, session, false, week), Err(TicketError::Expired));
+    }
+
+    fn signing_out_or_removing_the_machine_voids_what_was_issued(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let (agent, session) = (ada.enrol("box"), Uuid::new_v4());
+        let by_login = issue(&mut ada, &agent, session);
+        ada.delete("/api/logins/current").expect(204);
+        let mut ada = app.sign_in("ada@example.org", crate::harness::PASSWORD);
+        // Issued in a later millisecond than the sign-out.
+        app.advance(std::time::Duration::from_millis(5));
+        let by_machine = issue(&mut ada, &agent, session);
+        let (now, mut host) = (now(app), verifier(&agent));
+        let feed = feed(app, &agent, 1);
+        host.handle_feed(&feed, Instant::now()).expect("a newer feed");
+        assert_eq!(host.check(text(&by_login["resume"]), agent.machine, session, false, now), Err(TicketError::Revoked));
+        host.check(text(&by_machine["resume"]), agent.machine, session, false, now).expect("another login");
+        ada.delete(&format!("/api/machines/{}", agent.machine)).expect(204);
+        host.handle_feed(&self::feed(app, &agent, 2), Instant::now()).expect("a newer feed");
+        assert_eq!(host.check(text(&by_machine["resume"]), agent.machine, session, false, now), Err(TicketError::Revoked));
+        ada.post("/api/tickets", &wish(&agent, session)).problem(404, "not_found");
+    }
+
+    fn st_05_a_broker_that_makes_a_ticket_up_itself_opens_nothing(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let (agent, session) = (ada.enrol("box"), Uuid::new_v4());
+        let issued = issue(&mut ada, &agent, session);
+        let (ticket, now, mut host) = (text(&issued["ticket"]), now(app), verifier(&agent));
+        let mut claims = verifier(&agent).check(ticket, agent.machine, session, true, now).expect("good");
+        claims.jti = Uuid::new_v4();
+        let forger = Signer::from_pkcs8(&Signer::generate().expect("a key")).expect("a signer");
+        assert_eq!(host.check(&forger.ticket(&claims), agent.machine, session, true, now), Err(TicketError::Signature));
+    }
+
+    fn bu_14_a_member_who_may_only_look_gets_no_more(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let agent = ada.enrol("box");
+        make_viewer(app, &agent);
+        let (session, now) = (Uuid::new_v4(), now(app));
+        let issued = issue(&mut ada, &agent, session);
+        let claims = verifier(&agent).check(text(&issued["ticket"]), agent.machine, session, true, now).expect("good");
+        assert_eq!(claims.caps, [Capability::View]);
+        let mut only_terminal = wish(&agent, session);
+        only_terminal["caps"] = json!(["terminal", "exec", "files.write"]);
+        ada.post("/api/tickets", &only_terminal).problem(403, "forbidden");
+        ada.post("/api/join-tokens", &json!({})).problem(403, "forbidden");
+        ada.patch(&format!("/api/machines/{}", agent.machine), &json!({ "name": "x" })).problem(403, "forbidden");
+        ada.delete(&format!("/api/machines/{}", agent.machine)).problem(403, "forbidden");
+        ada.get("/api/machines").expect(200);
+    }
+
+    fn a_wish_that_makes_no_sense_names_its_field(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let agent = ada.enrol("box");
+        for (field, value) in [("key", json!("short")), ("caps", json!([])), ("caps", json!(["root"])), ("session", json!("x"))] {
+            let mut wish = wish(&agent, Uuid::new_v4());
+            wish[field] = value;
+            let problem = ada.post("/api/tickets", &wish).problem(422, "invalid");
+            assert!(problem["field"].as_str().is_some_and(|at| at.starts_with(field)), "{problem}");
+        }
+    }
+}
+
+/// The organisation's feed as it would be signed now.
+fn feed(app: &TestApp, agent: &TestAgent, seq: u64) -> String {
+    let scope = rexec_control::scope::Scope::of(agent.org);
+    let now = app.app().now();
+    let entries =
+        app.block_on(rexec_control::revocation::in_force(app.app().db(), scope, now)).expect("read");
+    let feed = rexec_shared::ticket::Feed { org: agent.org, seq, issued: now.unix_ms(), entries };
+    app.app().parts().keys.signer.feed(&feed)
+}
+
+fn make_viewer(app: &TestApp, agent: &TestAgent) {
+    use rexec_control::entity::{Role, membership};
+    use sea_orm::sea_query::Expr;
+    use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
+    let change = membership::Entity::update_many()
+        .col_expr(membership::Column::Role, Expr::value(Role::Viewer))
+        .filter(membership::Column::OrganisationId.eq(agent.org));
+    app.block_on(change.exec(app.app().db())).expect("changed");
+}
