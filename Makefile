@@ -1,0 +1,30 @@
+# Everything a person does with this repository. Each target says what it does while it does it, and names what is missing.
+.DEFAULT_GOAL := help
+.PHONY: help setup build run dev test bench shots dist
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## what building needs: Rust, Node, a C compiler (installs from Debian's packages where it may)
+	@scripts/setup
+
+build: ## web app, server and agent, into bin/
+	@scripts/build
+
+run: ## build, then a whole installation at http://localhost:8080 with this machine in it
+	@scripts/run
+
+dev: ## as run, but rebuilds the web app whenever its source changes
+	@scripts/dev
+
+test: ## sets up what the tests need and runs all of them
+	@scripts/test
+
+bench: ## Rexec beside OpenSSH, in one run
+	@scripts/bench
+
+shots: ## screenshots of every place, in three sizes and both themes, into e2e/shots/
+	@scripts/shots
+
+dist: ## what is shipped: small binaries, into bin/
+	@scripts/build dist
