@@ -39,7 +39,7 @@ pub async fn agent(State(app): State<App>, Params(file): Params<String>) -> Resu
     let path = path_of(&app, target).ok_or_else(|| ApiError::not_found("agent"))?;
     let missing = |_| {
         ApiError::not_found("agent")
-            .hint(format!("this installation serves no agent for {target}: see REXEC_AGENT_DIR"))
+            .hint(format!("this installation serves no agent for {target}: see REXEC_DOWNLOAD_DIR"))
     };
     if wants_hash {
         let bytes = tokio::fs::read(&path).await.map_err(missing)?;

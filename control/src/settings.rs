@@ -43,8 +43,8 @@ pub struct Flags {
     #[arg(long, env = "WEB_DIR", global = true)]
     pub web_dir: Option<PathBuf>,
     /// Directory of the agents to serve, named rexec-agent-linux-amd64 and so on [default: beside this binary].
-    #[arg(long, env = "REXEC_AGENT_DIR", global = true)]
-    pub rexec_agent_dir: Option<PathBuf>,
+    #[arg(long, env = "REXEC_DOWNLOAD_DIR", global = true)]
+    pub rexec_download_dir: Option<PathBuf>,
     /// What to log, as in `info,rexec_control=debug`.
     #[arg(long, env = "REXEC_LOG", default_value = "info,sqlx=warn,sea_orm_migration=warn", global = true)]
     pub rexec_log: String,
@@ -141,7 +141,7 @@ impl Settings {
             tunnel_listen: flags.rexec_tunnel_addr,
             tunnel_public: flags.rexec_tunnel_public.clone(),
             web_dir: flags.web_dir.clone(),
-            agent_dir: flags.rexec_agent_dir.clone().unwrap_or_else(beside_this_binary),
+            agent_dir: flags.rexec_download_dir.clone().unwrap_or_else(beside_this_binary),
             trusted_proxies: flags.rexec_trusted_proxy.clone(),
         };
         settings.check()?;

@@ -1,0 +1,271 @@
+//! One attached viewer as its session sees it: what it has been told, what it is owed, and the next batch of frames for it.
+//!
+//! Everything owed is a level, not a queue: the newest size, the newest list of viewers, the newest acknowledgement. A viewer that reads nothing
+//! therefore costs one batch, and one that comes back to reading is told how things stand now.
+#![deny(clippy::disallowed_methods)]
+
+use std::time::Instant;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use rexec_shared::frame::put_header;
+use rexec_shared::limits::DATA_FRAME_MAX;
+use rexec_shared::log::OutputLog;
+use rexec_shared::message::{Exit, HostMessage, InputAck, OUTPUT, Opened, Role, Size, Snapshot, ViewerInfo};
+use rexec_shared::pacing::Pacer;
+use rexec_shared::ticket::Claims;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::{Batch, StreamId};
+use crate::host::handshake::Refusal;
+
+/// Data put into one batch, bytes: enough to make a system call worth its while, little beside a window.
+const BATCH_MAX: usize = 64 * 1024;
+/// Headers and addresses of a full batch, bytes, generously.
+const FRAME_OVERHEAD: usize = 64;
+/// Buffers above this are not kept for the next batch, bytes.
+const BUFFER_KEEP: usize = 4 * 1024;
+
+/// What every viewer of a session is told, with a counter that grows at each change.
+#[derive(Debug)]
+pub(super) struct Public {
+    pub(super) viewers: (u64, Vec<ViewerInfo>),
+    pub(super) lease: (u64, Option<Uuid>),
+    pub(super) title: (u64, String),
+    pub(super) size: (u64, Size),
+    /// Output offset at which the size became what it is.
+    pub(super) resized_at: u64,
+    pub(super) exit: Option<Exit>,
+}
+
+/// Counters of [`Public`] that a viewer has been told.
+#[derive(Debug, Clone, Copy, Default)]
+struct Told {
+    viewers: u64,
+    lease: u64,
+    title: u64,
+    size: u64,
+    exit: bool,
+}
+
+/// Where a viewer's output goes on.
+#[derive(Debug)]
+pub(super) enum Course {
+    /// Output from [`Pacer::next_offset`] on.
+    Output,
+    /// A snapshot first; it is taken when the viewer can be sent it. With the first byte of a gap to tell before.
+    NeedsPicture { gap: Option<u64> },
+    /// The rest of a snapshot.
+    Picture(Bytes),
+}
+
+/// A snapshot of the screen and where it belongs.
+#[derive(Debug)]
+pub(super) struct Picture {
+    pub(super) offset: u64,
+    pub(super) size: Size,
+    pub(super) bytes: Bytes,
+}
+
+/// One attached viewer.
+#[derive(Debug)]
+pub(super) struct Attached {
+    pub(super) stream: StreamId,
+    pub(super) viewer: Uuid,
+    pub(super) role: Role,
+    pub(super) claims: Box<Claims>,
+    batches: mpsc::Sender<Batch>,
+    /// The buffer for the next batch; `None` while the stream writes the last one.
+    buffer: Option<BytesMut>,
+    opened: Option<Opened>,
+    course: Course,
+    told: Told,
+    ack: Option<InputAck>,
+    pong: Option<u64>,
+    ending: Option<Refusal>,
+}
+
+impl Attached {
+    /// A viewer that just arrived. `opened` is the first thing it is told.
+    pub(super) fn new(
+        stream: StreamId,
+        claims: Box<Claims>,
+        role: Role,
+        batches: mpsc::Sender<Batch>,
+        (viewer, opened, course): (Uuid, Opened, Course),
+        public: &Public,
+    ) -> Self {
+        let told = Told { title: public.title.0, size: public.size.0, ..Told::default() };
+        let (opened, buffer) = (Some(opened), Some(BytesMut::new()));
+        Self {
+            stream,
+            viewer,
+            role,
+            claims,
+            batches,
+            buffer,
+            opened,
+            course,
+            told,
+            ack: None,
+            pong: None,
+            ending: None,
+        }
+    }
+
+    /// Whether the stream waits for a batch.
+    pub(super) fn is_idle(&self) -> bool {
+        self.buffer.is_some()
+    }
+
+    /// Whether nothing but an error will be sent to it.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// Notices that the log has forgotten what the viewer needs next.
+    pub(super) fn look_back(&mut self, log: &OutputLog, pacer: &Pacer) {
+        let next = pacer.next_offset(self.viewer).filter(|next| *next < log.start());
+        if let (Course::Output, Some(next), false) = (&self.course, next, self.is_ending()) {
+            self.course = Course::NeedsPicture { gap: Some(next) };
+        }
+    }
+
+    /// Whether a snapshot is what it can be sent next.
+    pub(super) fn wants_picture(&self) -> bool {
+        self.is_idle() && !self.is_ending() && matches!(self.course, Course::NeedsPicture { .. })
+    }
+
+    /// The stream has written its batch.
+    pub(super) fn handle_written(&mut self, buffer: BytesMut) {
+        self.buffer = Some(if buffer.capacity() <= BUFFER_KEEP { buffer } else { BytesMut::new() });
+    }
+
+    /// Owes an acknowledgement of input.
+    pub(super) fn owe_ack(&mut self, ack: InputAck) {
+        self.ack = Some(ack);
+    }
+
+    /// Owes the answer to a ping.
+    pub(super) fn owe_pong(&mut self, t: u64) {
+        self.pong = Some(t);
+    }
+
+    /// Nothing more is sent but why.
+    pub(super) fn end(&mut self, refusal: Refusal) {
+        self.ending.get_or_insert(refusal);
+    }
+
+    /// Hands the stream its next batch, if it waits for one and there is something to say. Returns false once it has been handed its last.
+    pub(super) fn serve(
+        &mut self,
+        log: &OutputLog,
+        pacer: &mut Pacer,
+        public: &Public,
+        picture: Option<&Picture>,
+        now: Instant,
+    ) -> bool {
+        let Some(mut out) = self.buffer.take() else { return true };
+        let last = self.ending.is_some();
+        if let Some(refusal) = self.ending.take() {
+            refusal.message().encode(&mut out);
+        } else {
+            self.put_control(&mut out, public);
+            self.put_course(&mut out, pacer, picture, now);
+            self.put_output(&mut out, log, pacer, public, now);
+        }
+        if out.is_empty() {
+            self.buffer = Some(out);
+            return true;
+        }
+        // The channel holds one batch and the stream has taken the last, or it is gone and says so itself.
+        let _ = self.batches.try_send(Batch { bytes: out, last });
+        !last
+    }
+
+    fn put_control(&mut self, out: &mut BytesMut, public: &Public) {
+        if let Some(opened) = self.opened.take() {
+            HostMessage::Opened(opened).encode(out);
+        }
+        if let Some(t) = self.pong.take() {
+            HostMessage::Pong { t }.encode(out);
+        }
+        if let Some(ack) = self.ack.take() {
+            HostMessage::InputAck(ack).encode(out);
+        }
+        if self.told.viewers != public.viewers.0 {
+            self.told.viewers = public.viewers.0;
+            HostMessage::Viewers(public.viewers.1.clone()).encode(out);
+        }
+        if self.told.lease != public.lease.0 {
+            self.told.lease = public.lease.0;
+            HostMessage::Lease { holder: public.lease.1 }.encode(out);
+        }
+        if self.told.title != public.title.0 {
+            self.told.title = public.title.0;
+            HostMessage::Title { title: public.title.1.clone() }.encode(out);
+        }
+    }
+
+    /// A snapshot, the gap that called for it before it.
+    fn put_course(&mut self, out: &mut BytesMut, pacer: &mut Pacer, picture: Option<&Picture>, now: Instant) {
+        if let (Course::NeedsPicture { gap }, Some(picture)) = (&self.course, picture) {
+            if let Some(from) = *gap {
+                HostMessage::Gap { from, to: picture.offset }.encode(out);
+            }
+            let (Size { cols, rows }, bytes) = (picture.size, picture.bytes.len() as u64);
+            HostMessage::Snapshot(Snapshot { offset: picture.offset, cols, rows, bytes }).encode(out);
+            pacer.handle_attached(self.viewer, picture.offset);
+            self.course = Course::Picture(picture.bytes.clone());
+        }
+        if let Course::Picture(bytes) = &mut self.course {
+            let begin = out.len();
+            while out.len() - begin < BATCH_MAX && !bytes.is_empty() {
+                let chunk = bytes.split_to(bytes.len().min(DATA_FRAME_MAX));
+                HostMessage::SnapshotData(chunk).encode(out);
+            }
+            if !bytes.has_remaining() {
+                self.course = Course::Output;
+            }
+            // One that takes no picture owes us something too, and does not hold the PTY for ever.
+            pacer.handle_sent(self.viewer, 0, now);
+        }
+    }
+
+    fn put_output(
+        &mut self,
+        out: &mut BytesMut,
+        log: &OutputLog,
+        pacer: &mut Pacer,
+        public: &Public,
+        now: Instant,
+    ) {
+        if !matches!(self.course, Course::Output) {
+            return;
+        }
+        let Some(mut next) = pacer.next_offset(self.viewer) else { return };
+        // Output from before the size changed is sent before the size is told, and not more with it.
+        let untold = self.told.size != public.size.0;
+        let until = if untold && next < public.resized_at { public.resized_at } else { log.head() };
+        let mut room = pacer.budget(self.viewer).min(BATCH_MAX as u64).min(until.saturating_sub(next));
+        if untold && next >= public.resized_at {
+            self.told.size = public.size.0;
+            HostMessage::Resized(public.size.1).encode(out);
+        }
+        out.reserve(room as usize + usize::from(room > 0) * FRAME_OVERHEAD);
+        while room > 0 {
+            let len = room.min(DATA_FRAME_MAX as u64) as usize;
+            put_header(out, OUTPUT, 8 + len);
+            out.put_u64(next);
+            let put = log.read(next, len, out);
+            debug_assert_eq!(put, Some(len), "the log holds what the pacer lets pass");
+            next += len as u64;
+            room -= len as u64;
+            pacer.handle_sent(self.viewer, len as u64, now);
+        }
+        if let Some(exit) = public.exit.filter(|exit| next == exit.offset && !self.told.exit) {
+            self.told.exit = true;
+            HostMessage::Exit(exit).encode(out);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! One viewer's stream, from its first frame to its end: bytes between the socket and the session's task.
+//!
+//! The session hands over one batch of frames at a time and makes the next when this one is written, so a socket that takes nothing costs one batch and
+//! holds nobody up. Reading goes on meanwhile: acknowledgements are never stuck behind output.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use rexec_shared::close::CloseCode;
+use rexec_shared::frame::Decoder;
+use rexec_shared::message::ViewerMessage;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::handshake::{self, Refusal};
+use super::hub::HubHandle;
+use super::session::{Arrival, Batch, Command, SessionHandle, StreamId};
+
+/// How long a refused viewer may take to read why.
+const REFUSAL_DEADLINE: Duration = Duration::from_secs(5);
+/// Received and not yet decoded, bytes; grows to a frame when one is larger.
+const READ_SIZE: usize = 4 * 1024;
+
+/// Serves one stream.
+pub(super) async fn serve(mut stream: UnixStream, hub: HubHandle) {
+    match begin(&mut stream, &hub).await {
+        Ok(Some((session, arrival, rest, batches))) => {
+            attached(stream, session, arrival, rest, batches).await
+        }
+        Ok(None) => {}
+        Err(refusal) => refuse(&mut stream, &refusal).await,
+    }
+}
+
+type Begun = (SessionHandle, Arrival, BytesMut, mpsc::Receiver<Batch>);
+
+async fn begin(stream: &mut UnixStream, hub: &HubHandle) -> Result<Option<Begun>, Refusal> {
+    let Some(admission) = handshake::admit(stream, hub).await? else { return Ok(None) };
+    let session = hub.enter(&admission).await?;
+    let (sender, batches) = mpsc::channel(1);
+    let arrival = Arrival {
+        stream: StreamId::next(),
+        request: admission.request,
+        claims: admission.claims,
+        batches: sender,
+    };
+    Ok(Some((session, arrival, admission.rest, batches)))
+}
+
+async fn refuse(stream: &mut UnixStream, refusal: &Refusal) {
+    tracing::info!(code = refusal.code.name(), reason = refusal.message, "a viewer was refused");
+    let mut out = BytesMut::new();
+    refusal.message().encode(&mut out);
+    let said = async {
+        stream.write_all(&out).await?;
+        stream.shutdown().await
+    };
+    let _ = timeout(REFUSAL_DEADLINE, said).await;
+}
+
+async fn attached(
+    mut stream: UnixStream,
+    session: SessionHandle,
+    arrival: Arrival,
+    rest: BytesMut,
+    batches: mpsc::Receiver<Batch>,
+) {
+    let id = arrival.stream;
+    if session.commands.send(Command::Arrive(Box::new(arrival))).await.is_err() {
+        let refusal = Refusal::new(CloseCode::SessionNotFound, "the session has just ended");
+        return refuse(&mut stream, &refusal).await;
+    }
+    let (read, write) = stream.into_split();
+    let both = async {
+        tokio::select! {
+            () = read_until_gone(read, rest, id, &session) => {}
+            () = write_batches(write, batches, id, &session) => {}
+        }
+    };
+    // Whatever ends the stream, a panic included, the session learns of it.
+    let ended = AssertUnwindSafe(both).catch_unwind().await;
+    if ended.is_err() {
+        tracing::error!("a viewer's stream failed; the session and its other viewers go on");
+    }
+    let _ = session.commands.send(Command::Left(id)).await;
+}
+
+/// Reads until the viewer is gone. One that breaks the protocol is told by the session, after what it has been told so far.
+async fn read_until_gone(read: OwnedReadHalf, rest: BytesMut, id: StreamId, session: &SessionHandle) {
+    let Err(refusal) = read_messages(read, rest, id, session).await else { return };
+    if session.commands.send(Command::Broken(id, refusal)).await.is_ok() {
+        tokio::time::sleep(REFUSAL_DEADLINE).await;
+    }
+}
+
+/// Reads until the viewer is gone (`Ok`) or breaks the protocol.
+async fn read_messages(
+    mut read: OwnedReadHalf,
+    rest: BytesMut,
+    id: StreamId,
+    session: &SessionHandle,
+) -> Result<(), Refusal> {
+    let mut decoder = Decoder::new();
+    decoder.push(&rest);
+    drop(rest);
+    loop {
+        while let Some(frame) = decoder.poll_frame().map_err(Refusal::protocol)? {
+            let Some(message) = ViewerMessage::decode(&frame).map_err(Refusal::protocol)? else { continue };
+            if session.commands.send(Command::Message(id, own(message))).await.is_err() {
+                return Ok(());
+            }
+        }
+        decoder.buffer_mut().reserve(READ_SIZE);
+        match read.read_buf(decoder.buffer_mut()).await {
+            Ok(0) | Err(_) => return Ok(()),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// A short input frame is copied out, so that one waiting keystroke does not keep a whole read buffer.
+fn own(message: ViewerMessage) -> ViewerMessage {
+    if let ViewerMessage::Input { seq, bytes } = &message
+        && bytes.len() < READ_SIZE / 4
+    {
+        return ViewerMessage::Input { seq: *seq, bytes: Bytes::copy_from_slice(bytes) };
+    }
+    message
+}
+
+/// Writes what the session hands over, until it says that was all.
+async fn write_batches(
+    mut write: OwnedWriteHalf,
+    mut batches: mpsc::Receiver<Batch>,
+    id: StreamId,
+    session: &SessionHandle,
+) {
+    while let Some(mut batch) = batches.recv().await {
+        if write.write_all(&batch.bytes).await.is_err() {
+            return;
+        }
+        if batch.last {
+            let _ = write.shutdown().await;
+            return;
+        }
+        batch.bytes.clear();
+        if session.commands.send(Command::Written(id, batch.bytes)).await.is_err() {
+            return;
+        }
+    }
+    // The session's task is gone without a word: it failed, and that is what the viewer is told.
+    let mut out = BytesMut::new();
+    Refusal::new(CloseCode::Internal, "the session failed").message().encode(&mut out);
+    let _ = timeout(REFUSAL_DEADLINE, write.write_all(&out)).await;
+}

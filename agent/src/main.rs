@@ -1,0 +1,5 @@
+//! `rexec-agent`: see `rexec-agent --help`.
+
+fn main() -> std::process::ExitCode {
+    rexec_agent::cli::main()
+}

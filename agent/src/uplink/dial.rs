@@ -1,0 +1,326 @@
+//! When to dial, when to wait, when to stop: the uplink's decisions, without a socket or a clock.
+//!
+//! | what ended | then |
+//! |---|---|
+//! | a tunnel that stood, by draining, a restarted broker or a dead path | dial at once, once per stable uptime |
+//! | a dial, or anything for the second time in a row | full-jitter backoff |
+//! | `revoked`, `displaced`, `wrong_installation` | stop, and say why |
+//!
+//! Invariant: a machine that stopped never dials again by itself.
+#![deny(clippy::disallowed_methods)]
+
+use std::time::{Duration, Instant};
+
+use rexec_shared::backoff::Backoff;
+use rexec_shared::close::CloseCode;
+
+/// First ceiling of the backoff: a broker that restarts is back within a second.
+const BASE: Duration = Duration::from_millis(250);
+/// Last ceiling: an hour's outage ends within half a minute of its end, and 10,000 agents make 700 dials a second at most.
+const CAP: Duration = Duration::from_secs(30);
+/// Uptime that forgets failures.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// How a dial or a tunnel ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The broker never answered, or not as ours does.
+    Unreachable,
+    /// The path died, or the broker restarted, under a tunnel that stood.
+    Lost,
+    /// The broker closed with a code; `None` is a code of a newer broker.
+    Closed(Option<CloseCode>),
+}
+
+/// Why no dial follows, ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// The machine was removed or revoked.
+    Revoked,
+    /// Another agent with this machine's key took over.
+    Displaced,
+    /// The broker belongs to another installation.
+    WrongInstallation,
+}
+
+impl StopReason {
+    /// What a person is told.
+    pub fn explain(self) -> &'static str {
+        match self {
+            Self::Revoked => {
+                "this machine was removed from Rexec; to add it again: `rexec-agent stop`, `rexec-agent unregister --local`, `rexec-agent register --name NAME`"
+            }
+            Self::Displaced => {
+                "another agent with this machine's identity took over (a copy of this machine, or of its files?); end the other one and restart this one, or register one of them anew"
+            }
+            Self::WrongInstallation => {
+                "the broker belongs to another installation than the one this machine is registered with; `rexec-agent stop`, `rexec-agent unregister --local`, then register anew"
+            }
+        }
+    }
+
+    fn of(code: CloseCode) -> Option<Self> {
+        match code {
+            CloseCode::Revoked => Some(Self::Revoked),
+            CloseCode::Displaced => Some(Self::Displaced),
+            CloseCode::WrongInstallation => Some(Self::WrongInstallation),
+            CloseCode::Done
+            | CloseCode::ProtocolError
+            | CloseCode::BadTicket
+            | CloseCode::TicketExpired
+            | CloseCode::TicketUsed
+            | CloseCode::Forbidden
+            | CloseCode::MachineOffline
+            | CloseCode::TunnelLost
+            | CloseCode::Draining
+            | CloseCode::SessionNotFound
+            | CloseCode::LimitReached
+            | CloseCode::TooSlow
+            | CloseCode::Overloaded
+            | CloseCode::Internal
+            | CloseCode::FeedStale
+            | CloseCode::HostUnavailable => None,
+        }
+    }
+}
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Dial.
+    Dial,
+    /// Nothing before this time.
+    WaitUntil(Instant),
+    /// Nothing: a dial or a tunnel is under way.
+    Busy,
+    /// Nothing, ever.
+    Stop(StopReason),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Waiting { until: Instant },
+    Dialling,
+    Online,
+    Stopped(StopReason),
+}
+
+/// The dial decisions of one uplink.
+#[derive(Debug)]
+pub struct Dialler {
+    state: State,
+    backoff: Backoff,
+    /// Whether a lost tunnel may be dialled again at once; spent until uptime was stable again.
+    quick: bool,
+    online_since: Option<Instant>,
+}
+
+impl Dialler {
+    /// Dials at once.
+    pub fn new(now: Instant) -> Self {
+        let backoff = Backoff::new(BASE, CAP, STABLE);
+        Self { state: State::Waiting { until: now }, backoff, quick: true, online_since: None }
+    }
+
+    /// What to do now; a `Dial` is under way from here on.
+    pub fn poll(&mut self, now: Instant) -> Action {
+        match self.state {
+            State::Waiting { until } if now < until => Action::WaitUntil(until),
+            State::Waiting { .. } => {
+                self.state = State::Dialling;
+                Action::Dial
+            }
+            State::Dialling | State::Online => Action::Busy,
+            State::Stopped(reason) => Action::Stop(reason),
+        }
+    }
+
+    /// The broker welcomed us.
+    pub fn handle_online(&mut self, now: Instant) {
+        if let State::Dialling = self.state {
+            self.state = State::Online;
+            self.online_since = Some(now);
+            self.backoff.succeeded(now);
+        }
+    }
+
+    /// The dial or the tunnel ended. `random` is a uniform draw from 0..=`u32::MAX`.
+    pub fn handle_end(&mut self, end: End, now: Instant, random: u32) {
+        if let State::Stopped(_) = self.state {
+            return;
+        }
+        if let End::Closed(Some(code)) = end
+            && let Some(reason) = StopReason::of(code)
+        {
+            self.handle_stop(reason);
+            return;
+        }
+        let stood = self.online_since.take();
+        if stood.is_some_and(|since| now.saturating_duration_since(since) >= STABLE) {
+            self.quick = true;
+        }
+        let delay = self.backoff.failed(now, random);
+        let quick = stood.is_some() && self.quick && is_worth_a_quick_dial(end);
+        self.quick &= !quick;
+        self.state = State::Waiting { until: if quick { now } else { now + delay } };
+    }
+
+    /// Control says that this machine is no more.
+    pub fn handle_stop(&mut self, reason: StopReason) {
+        self.state = State::Stopped(reason);
+    }
+
+    /// The machine woke, the network changed, or a certificate came: what waits need wait no longer.
+    pub fn handle_wake(&mut self, now: Instant) {
+        self.backoff.reset();
+        if let State::Waiting { until } = &mut self.state {
+            *until = (*until).min(now);
+        }
+    }
+}
+
+/// Whether the other end is likely to answer at once: it went away in order, or has come back, or only the path changed.
+fn is_worth_a_quick_dial(end: End) -> bool {
+    match end {
+        End::Lost => true,
+        End::Closed(Some(code)) => code.retry() == rexec_shared::close::Retry::Now,
+        End::Unreachable | End::Closed(None) => false,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test may begin at any time")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MOST: u32 = u32::MAX;
+
+    fn dialling(now: Instant) -> Dialler {
+        let mut dialler = Dialler::new(now);
+        assert_eq!(dialler.poll(now), Action::Dial);
+        assert_eq!(dialler.poll(now), Action::Busy);
+        dialler
+    }
+
+    fn online(now: Instant) -> Dialler {
+        let mut dialler = dialling(now);
+        dialler.handle_online(now);
+        assert_eq!(dialler.poll(now), Action::Busy);
+        dialler
+    }
+
+    fn wait_of(dialler: &mut Dialler, now: Instant) -> Duration {
+        match dialler.poll(now) {
+            Action::Dial => Duration::ZERO,
+            Action::WaitUntil(until) => until - now,
+            action @ (Action::Busy | Action::Stop(_)) => panic!("{action:?}"),
+        }
+    }
+
+    #[test]
+    fn dials_that_fail_back_off_up_to_the_cap() {
+        let now = Instant::now();
+        let mut dialler = dialling(now);
+        let mut at = now;
+        for expected_ms in [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
+            dialler.handle_end(End::Unreachable, at, MOST);
+            assert_eq!(dialler.poll(at), Action::WaitUntil(at + Duration::from_millis(expected_ms)));
+            at += Duration::from_millis(expected_ms);
+            assert_eq!(dialler.poll(at), Action::Dial);
+        }
+    }
+
+    #[test]
+    fn a_restarted_or_draining_broker_is_dialled_at_once() {
+        for end in
+            [End::Lost, End::Closed(Some(CloseCode::Draining)), End::Closed(Some(CloseCode::TunnelLost))]
+        {
+            let now = Instant::now();
+            let mut dialler = online(now);
+            dialler.handle_end(end, now + Duration::from_millis(5), MOST);
+            assert_eq!(dialler.poll(now + Duration::from_millis(5)), Action::Dial, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn a_broker_that_welcomes_and_drains_again_and_again_is_not_hammered() {
+        let now = Instant::now();
+        let mut dialler = online(now);
+        let mut waited = Duration::ZERO;
+        for _ in 0..20 {
+            dialler.handle_end(End::Closed(Some(CloseCode::Draining)), now + waited, MOST);
+            waited += wait_of(&mut dialler, now + waited);
+            let _ = dialler.poll(now + waited);
+            dialler.handle_online(now + waited);
+        }
+        assert!(waited > Duration::from_secs(60), "{waited:?}");
+    }
+
+    #[test]
+    fn stable_uptime_forgets_earlier_failures() {
+        let now = Instant::now();
+        let mut dialler = dialling(now);
+        let mut at = now;
+        for _ in 0..8 {
+            dialler.handle_end(End::Unreachable, at, MOST);
+            at += CAP;
+            assert_eq!(dialler.poll(at), Action::Dial);
+        }
+        dialler.handle_online(at);
+        at += STABLE;
+        dialler.handle_end(End::Closed(Some(CloseCode::Overloaded)), at, MOST);
+        assert_eq!(wait_of(&mut dialler, at), Duration::ZERO);
+        dialler.handle_end(End::Unreachable, at, MOST);
+        assert_eq!(wait_of(&mut dialler, at), BASE);
+    }
+
+    #[test]
+    fn an_agent_that_is_revoked_displaced_or_elsewhere_stops_for_good_and_says_why() {
+        for (code, reason) in [
+            (CloseCode::Revoked, StopReason::Revoked),
+            (CloseCode::Displaced, StopReason::Displaced),
+            (CloseCode::WrongInstallation, StopReason::WrongInstallation),
+        ] {
+            let now = Instant::now();
+            let mut dialler = online(now);
+            dialler.handle_end(End::Closed(Some(code)), now, 0);
+            dialler.handle_wake(now + CAP);
+            dialler.handle_end(End::Unreachable, now + CAP, 0);
+            assert_eq!(dialler.poll(now + CAP * 100), Action::Stop(reason));
+            assert!(reason.explain().len() > 40);
+        }
+    }
+
+    #[test]
+    fn a_woken_machine_dials_at_once() {
+        let now = Instant::now();
+        let mut dialler = dialling(now);
+        dialler.handle_end(End::Unreachable, now, MOST);
+        dialler.handle_wake(now);
+        assert_eq!(dialler.poll(now), Action::Dial);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_no_wait_is_above_the_cap(
+            events in prop::collection::vec((0u8..4, any::<u32>(), 0u64..40_000), 1..200),
+        ) {
+            let mut now = Instant::now();
+            let mut dialler = Dialler::new(now);
+            for (event, random, pause_ms) in events {
+                let action = dialler.poll(now);
+                if let Action::WaitUntil(until) = action {
+                    prop_assert!(until.saturating_duration_since(now) <= CAP);
+                }
+                match event {
+                    0 => dialler.handle_online(now),
+                    1 => dialler.handle_end(End::Lost, now, random),
+                    2 => dialler.handle_end(End::Unreachable, now, random),
+                    _ => dialler.handle_wake(now),
+                }
+                now += Duration::from_millis(pause_ms);
+            }
+        }
+    }
+}

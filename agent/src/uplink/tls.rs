@@ -1,0 +1,116 @@
+//! What the tunnel trusts and shows: the authority pinned at enrolment and nothing else, our own certificate, TLS 1.3, one ALPN, no early data.
+//!
+//! Neither the system's roots nor a configured exception can widen this (THREATS NW-01); sessions are not resumed, so there is no ticket that
+//! early data could ride on (NW-05).
+
+use std::sync::Arc;
+
+use quinn::crypto::rustls::QuicClientConfig;
+use rexec_shared::pki::{ALPN_TUNNEL, PkiError, private_key_der};
+use rustls::client::Resumption;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
+use thiserror::Error;
+
+use super::transport::transport_config;
+use crate::state::MachineKey;
+
+/// Why no tunnel can be secured.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// The pinned authority.
+    #[error("the installation's authority is not a certificate")]
+    Authority,
+    /// Our certificate.
+    #[error("the machine's certificate is not PEM")]
+    Certificate,
+    /// Our key.
+    #[error("the machine's key: {0}")]
+    Key(#[from] PkiError),
+    /// The name the broker must prove.
+    #[error("the broker's name is not a DNS name")]
+    ServerName,
+    /// Key and certificate do not belong together, or the provider lacks what QUIC needs.
+    #[error("TLS: {0}")]
+    Rustls(#[from] rustls::Error),
+    /// The provider lacks QUIC's initial cipher.
+    #[error("TLS: the provider lacks AES-128-GCM")]
+    Cipher,
+}
+
+/// The name a broker must prove.
+pub fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
+    ServerName::try_from(name.to_owned()).map_err(|_| TlsError::ServerName)
+}
+
+/// TLS of the tunnel.
+pub fn client_config(
+    authority_pem: &str,
+    certificate_pem: &str,
+    key: &MachineKey,
+) -> Result<ClientConfig, TlsError> {
+    let authority =
+        CertificateDer::from_pem_slice(authority_pem.as_bytes()).map_err(|_| TlsError::Authority)?;
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).map_err(|_| TlsError::Authority)?;
+    let chain = CertificateDer::pem_slice_iter(certificate_pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| TlsError::Certificate)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, private_key_der(key.pem())?)?;
+    config.alpn_protocols = vec![ALPN_TUNNEL.to_vec()];
+    config.enable_early_data = false;
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// QUIC of the tunnel.
+pub fn quic_config(tls: ClientConfig) -> Result<quinn::ClientConfig, TlsError> {
+    let crypto = QuicClientConfig::try_from(tls).map_err(|_| TlsError::Cipher)?;
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport_config()));
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rexec_shared::pki::{Authority, MachineName};
+    use std::time::SystemTime;
+    use uuid::Uuid;
+
+    fn authority() -> Authority {
+        Authority::load(&Authority::generate(Uuid::new_v4(), SystemTime::now()).unwrap()).unwrap()
+    }
+
+    fn certificate(authority: &Authority, key: &MachineKey) -> String {
+        let name = MachineName { org: Uuid::new_v4(), machine: Uuid::new_v4() };
+        authority.sign_machine(&key.signing_request().unwrap(), name, SystemTime::now()).unwrap()
+    }
+
+    #[test]
+    fn nw_05_early_data_is_off_and_sessions_are_not_resumed() {
+        let (authority, key) = (authority(), MachineKey::generate().unwrap());
+        let config =
+            client_config(authority.certificate_pem(), &certificate(&authority, &key), &key).unwrap();
+        assert!(!config.enable_early_data);
+        assert!(
+            format!("{:?}", config.resumption).contains("NoClientSessionStorage"),
+            "{:?}",
+            config.resumption
+        );
+        assert_eq!(config.alpn_protocols, vec![b"rexec/1".to_vec()]);
+    }
+
+    #[test]
+    fn a_certificate_for_another_key_is_noticed_before_dialling() {
+        let authority = authority();
+        let (key, other) = (MachineKey::generate().unwrap(), MachineKey::generate().unwrap());
+        let certificate = certificate(&authority, &other);
+        assert!(client_config(authority.certificate_pem(), &certificate, &key).is_err());
+    }
+}

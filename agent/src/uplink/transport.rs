@@ -1,0 +1,76 @@
+//! QUIC's limits on our end of the tunnel, every one of them set: a library's defaults let one peer pin gigabytes (RUSTSEC-2026-0341).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::congestion::CubicConfig;
+use quinn::{MtuDiscoveryConfig, TransportConfig, VarInt};
+use rexec_shared::limits::{STREAMS_PER_TUNNEL, TUNNEL_IDLE, TUNNEL_KEEPALIVE};
+
+/// Unread bytes of one stream. Well below the connection's window: with both equal, a flood on one stream held its neighbour's echo at
+/// 1.9 s; with this, at 41 ms (DESIGN §5). Still 280 Mbit/s at 30 ms.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+/// Unread bytes of all streams together; what a broker can make an uplink hold.
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// Unacknowledged bytes we hold for the broker: as much as it will take at most.
+const SEND_WINDOW: u64 = 8 * 1024 * 1024;
+/// Out-of-order handshake bytes: a chain of two small certificates fits many times.
+const CRYPTO_BUFFER: usize = 16 * 1024;
+/// RTT assumed before one is known: QUIC's 333 ms wait for a lost first packet is longer than any tunnel needs.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+/// Smallest payload every path carries (RFC 9000 §14).
+const MTU_MIN: u16 = 1200;
+
+/// The whole transport configuration.
+pub(super) fn transport_config() -> TransportConfig {
+    let mut config = TransportConfig::default();
+    // The broker opens one stream per viewer; nobody opens one-way streams or sends datagrams.
+    config.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_PER_TUNNEL));
+    config.max_concurrent_uni_streams(VarInt::from_u32(0));
+    config.datagram_receive_buffer_size(None);
+    config.datagram_send_buffer_size(0);
+    config.stream_receive_window(VarInt::from_u32(STREAM_WINDOW));
+    config.receive_window(VarInt::from_u32(CONNECTION_WINDOW));
+    config.send_window(SEND_WINDOW);
+    // Round-robin between viewers, so a flood shares with an echo.
+    config.send_fairness(true);
+    config.crypto_buffer_size(CRYPTO_BUFFER);
+    config.max_idle_timeout(VarInt::try_from(TUNNEL_IDLE.as_millis()).ok().map(Into::into));
+    // Well inside the idle timeout and inside the 30 s that home routers keep a UDP mapping (RFC 4787 asks for 120).
+    config.keep_alive_interval(Some(TUNNEL_KEEPALIVE));
+    config.initial_rtt(INITIAL_RTT);
+    config.initial_mtu(MTU_MIN);
+    config.min_mtu(MTU_MIN);
+    // Up to Ethernet's 1,500 less headers; a black hole brings it back down.
+    config.mtu_discovery_config(Some(MtuDiscoveryConfig::default()));
+    config.pad_to_mtu(false);
+    // Loss detection as RFC 9002 recommends; cubic, because quinn's BBR overflowed half its packets into an unlimited link's queue (DESIGN §5).
+    config.packet_threshold(3);
+    config.time_threshold(9.0 / 8.0);
+    config.persistent_congestion_threshold(3);
+    config.congestion_controller_factory(Arc::new(CubicConfig::default()));
+    config.ack_frequency_config(None);
+    // Passive observers need not learn the round trip.
+    config.allow_spin(false);
+    // Worth 3.3 × in bulk; quinn turns it off by itself where a driver cannot.
+    config.enable_segmentation_offload(true);
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_stream_can_fill_the_connections_window_and_no_datagram_is_taken() {
+        const { assert!(STREAM_WINDOW * 4 <= CONNECTION_WINDOW) };
+        let shown = format!("{:?}", transport_config());
+        for expected in [
+            "stream_receive_window: 1048576",
+            "receive_window: 8388608",
+            "datagram_receive_buffer_size: None",
+        ] {
+            assert!(shown.contains(expected), "{expected} in {shown}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The agent against real sockets, processes and peers: command line, enrolment, tunnel, supervision, installer.
+
+#![expect(clippy::unwrap_used, reason = "what a test needs and does not get ends it")]
+
+mod broker;
+mod command_line;
+mod control;
+mod installer;
+mod processes;
+mod server_trust;
+mod streams;
+mod support;
+mod tunnel;

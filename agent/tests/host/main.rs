@@ -1,0 +1,14 @@
+//! The session host against real PTYs and unix sockets, with tickets signed as control signs them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests fail as tests do, and figures are for whoever reads the log"
+)]
+
+mod input;
+mod link;
+mod pacing;
+mod sessions;
+mod shell;
+mod support;
+mod tickets;

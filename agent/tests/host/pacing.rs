@@ -1,0 +1,165 @@
+//! Output: every byte, at the pace of who keeps up, in bounded memory.
+
+use std::time::{Duration, Instant};
+
+use rexec_shared::limits::{OUTPUT_WINDOW, VIEWER_SILENT};
+use tokio::time::timeout;
+
+use crate::support::{Host, Term, until_file};
+
+/// Resident memory of this process, where the host runs, bytes.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_megabytes_arrive_byte_for_byte() {
+    let host = Host::start().await;
+    let path = host.file("bytes");
+    let mut state = 1_u64;
+    let bytes: Vec<u8> = (0..50_000_000)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        })
+        .collect();
+    std::fs::write(&path, &bytes).unwrap();
+    let mut term = host.open(&format!("stty raw -echo; cat {}; exec cat >/dev/null", path.display())).await;
+    let begin = Instant::now();
+    term.until("everything came", |term| term.seen.len() >= bytes.len()).await;
+    let rate = bytes.len() as f64 / 1e6 / begin.elapsed().as_secs_f64();
+    // Not a claim: what a slow machine does is no failure. The figure is for whoever reads the log.
+    eprintln!("{rate:.0} MB/s of binary through the host");
+    assert!(term.seen == bytes);
+    assert!(term.gaps.is_empty() && term.screens.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_megabytes_of_text_arrive_whole() {
+    let host = Host::start().await;
+    let line = "0123456789 abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789";
+    let mut term = host
+        .open(&format!("stty -echo; echo ready; yes '{line}' | head -c 100000000; exec cat >/dev/null"))
+        .await;
+    let begin = Instant::now();
+    let (mut total, mut last) = (0, Vec::new());
+    let lines = 100_000_000usize.div_ceil(line.len() + 1) - 1;
+    while total < 100_000_000 + lines + 7 {
+        assert!(term.turn().await, "{:?}", term.error);
+        total += term.seen.len();
+        std::mem::swap(&mut last, &mut term.seen);
+        term.seen.clear();
+    }
+    let rate = total as f64 / 1e6 / begin.elapsed().as_secs_f64();
+    eprintln!("{rate:.0} MB/s of text through the host");
+    assert!(term.gaps.is_empty() && term.screens.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_viewer_that_stops_reading_stalls_nobody_and_costs_bounded_memory() {
+    let host = Host::start().await;
+    let mut reader = host.open("stty -echo; read go; yes 0123456789abcdef0123456789abcdef | head -c 60000000; echo; echo over; cat").await;
+    let mut stalled = Vec::new();
+    for _ in 0..8 {
+        let mut viewer = host.join(reader.session()).await;
+        viewer.opened().await;
+        stalled.push(viewer);
+    }
+    let before = resident();
+    reader.type_text("go\n");
+    // The reader's own copy is dropped as it goes, so that only the host's memory is measured.
+    let mut total = 0;
+    loop {
+        assert!(reader.turn().await, "{:?}", reader.error);
+        total += reader.seen.len();
+        if crate::support::contains(&reader.seen, b"over\r\n") {
+            break;
+        }
+        let keep = reader.seen.len().saturating_sub(16);
+        reader.seen.drain(..keep);
+        total -= reader.seen.len();
+    }
+    assert!(total > 60_000_000 && reader.gaps.is_empty(), "the reader saw everything");
+    let grown = resident().saturating_sub(before);
+    assert!(
+        grown < 40 << 20,
+        "{grown} bytes more for eight stalled viewers, a full log and a full scrollback"
+    );
+    // One that reads again is told what it missed and stands where the others stand.
+    let late = &mut stalled[0];
+    late.until_seen_or_painted("over").await;
+    assert!(!late.gaps.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_session_costs_less_than_a_mebibyte() {
+    let host = Host::start().await;
+    let mut terms = vec![host.open("echo ready; cat").await];
+    let before = resident();
+    for _ in 0..40 {
+        let mut term = host.open("echo ready; cat").await;
+        term.until_seen("ready").await;
+        terms.push(term);
+    }
+    let each = resident().saturating_sub(before) / 40;
+    eprintln!("{} KiB resident per idle session, its viewer included", each / 1024);
+    assert!(each < 1 << 20, "{each} bytes per session");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pty_waits_for_a_writer_that_reads_without_acknowledging_but_not_for_ever() {
+    let host = Host::start().await;
+    let path = host.file("finished");
+    let mut term = host
+        .open(&format!(
+            "stty -echo; echo ready; yes | head -c 3000000; echo finished > {}; cat",
+            path.display()
+        ))
+        .await;
+    term.acknowledges = false;
+    let begin = Instant::now();
+    while term.seen.len() < OUTPUT_WINDOW as usize
+        && timeout(Duration::from_secs(1), term.turn()).await == Ok(true)
+    {}
+    assert!(term.seen.len() <= OUTPUT_WINDOW as usize, "{} bytes unacknowledged", term.seen.len());
+    assert!(!path.exists(), "the program is held back");
+    until_file(&path, |bytes| bytes == b"finished\n").await;
+    assert!(begin.elapsed() >= VIEWER_SILENT);
+    assert!(term.seen.len() <= OUTPUT_WINDOW as usize, "and still no more than a window is in flight");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_in_one_session_does_not_delay_another() {
+    let host = Host::start().await;
+    let mut quiet = host.open("stty raw -echo; echo ready; exec cat").await;
+    quiet.until_seen("ready").await;
+    let alone = echoes(&mut quiet).await;
+    let mut flood = host.open("yes").await;
+    let pump = tokio::spawn(async move {
+        while flood.turn().await {
+            flood.seen.clear();
+        }
+    });
+    let beside = echoes(&mut quiet).await;
+    pump.abort();
+    let at = |times: &[Duration], share: usize| times[(times.len() - 1) * share / 100];
+    for (what, times) in [("alone", &alone), ("beside a flood", &beside)] {
+        eprintln!("echo {what}: p50 {:?}, p99 {:?}", at(times, 50), at(times, 99));
+    }
+    assert!(at(&beside, 99) < Duration::from_millis(250));
+}
+
+/// How long 500 keystrokes take to come back, sorted.
+async fn echoes(term: &mut Term) -> Vec<Duration> {
+    let mut times = Vec::new();
+    for _ in 0..500 {
+        term.seen.clear();
+        let begin = Instant::now();
+        term.type_text("x");
+        term.until_seen("x").await;
+        times.push(begin.elapsed());
+    }
+    times.sort();
+    times
+}
