@@ -67,12 +67,13 @@ impl InputLedger {
         self.written = (self.written + len as u64).min(self.expected);
     }
 
-    /// What `InputAck.seq` says: everything before it is in the PTY.
+    /// What `InputAck.seq` and `Opened.input_seq` say: everything before it is in the PTY. A viewer that comes back sends again from here, so
+    /// that both ends count the same bytes against the window; what was taken already is dropped.
     pub fn acknowledged(&self) -> u64 {
         self.written
     }
 
-    /// What `Opened.input_seq` says: everything before it has been taken and must not be sent again.
+    /// Next byte that would be new: everything before it has been taken.
     pub fn expected(&self) -> u64 {
         self.expected
     }

@@ -167,7 +167,7 @@ pub struct Opened {
     pub rows: u16,
     /// First output byte that follows, unless a `Snapshot` comes first.
     pub offset: u64,
-    /// Next input byte the host expects of this viewer.
+    /// First input byte of this viewer that is not in the PTY: where it sends again from.
     pub input_seq: u64,
     /// When the session began, Unix milliseconds.
     pub created: u64,

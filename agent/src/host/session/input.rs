@@ -40,7 +40,8 @@ impl Input {
         self.accounts.is_empty()
     }
 
-    /// A viewer arrives with a key; returns the next byte expected of it. Accounts of viewers that are not `here` give way, the
+    /// A viewer arrives with a key; returns the byte from which it sends again: the first that is not in the PTY. What was taken and still waits for
+    /// the PTY is sent twice by that and taken once, and both ends count the same bytes against the window. Accounts of viewers that are not `here` give way, the
     /// longest unused first.
     pub(super) fn handle_arrived(
         &mut self,
@@ -53,7 +54,7 @@ impl Input {
         let used = self.arrivals;
         if let Some(account) = self.accounts.get_mut(&viewer) {
             account.used = used;
-            return if account.cnf == cnf { Ok(account.ledger.expected()) } else { Err(NotItsKey) };
+            return if account.cnf == cnf { Ok(account.ledger.acknowledged()) } else { Err(NotItsKey) };
         }
         while self.accounts.len() >= LEDGERS_MAX {
             let away = self.accounts.iter().filter(|(id, _)| !here(**id));
@@ -134,6 +135,16 @@ mod tests {
         assert_eq!(input.handle_arrived(A, "key", 7, |_| false), Ok(7));
         assert_eq!(input.handle_arrived(A, "other", 7, |_| false), Err(NotItsKey));
         assert_eq!(input.handle_arrived(A, "key", 0, |_| false), Ok(7), "the account outlives the stream");
+    }
+
+    #[test]
+    fn a_viewer_back_with_a_full_window_in_the_queue_may_send_that_window_again() {
+        let mut input = Input::default();
+        input.handle_arrived(A, "key", 0, |_| false).unwrap();
+        let window = Bytes::from(vec![0; INPUT_WINDOW as usize]);
+        assert_eq!(input.handle_input(A, 0, window.clone()), Ok(false));
+        assert_eq!(input.handle_arrived(A, "key", 0, |_| false), Ok(0));
+        assert_eq!(input.handle_input(A, 0, window), Ok(true), "nothing in it is new");
     }
 
     #[test]
