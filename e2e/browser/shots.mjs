@@ -1,0 +1,70 @@
+// Screenshots of every place, in three sizes and both themes: `make shots`. For a person to look at, so nothing is compared.
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { by, launch, openTerminal, pageOf, person, shows, signIn, typeLine } from './lib/browser.mjs';
+import { Installation, Machine } from './lib/installation.mjs';
+
+const SIZES = { desktop: { width: 1440, height: 900 }, tablet: { width: 1024, height: 768 }, phone: { width: 390, height: 844 } };
+const out = process.argv[2] ?? 'shots';
+rmSync(out, { recursive: true, force: true });
+mkdirSync(out, { recursive: true });
+
+const browser = await launch();
+const installation = await Installation.start({ owner: false });
+
+async function shoot(page, place) {
+  for (const [size, viewport] of Object.entries(SIZES)) {
+    await page.setViewportSize(viewport);
+    for (const colorScheme of ['dark', 'light']) {
+      await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+      await page.screenshot({ path: join(out, `${place}-${size}-${colorScheme}.png`) });
+    }
+  }
+  await page.setViewportSize(SIZES.desktop);
+}
+
+try {
+  const page = await pageOf(await person(browser));
+  const link = installation.run(['setup-link']).trim();
+  await page.goto(link);
+  await by(page, 'setup-form').waitFor();
+  await shoot(page, 'setup');
+  installation.makeOwner();
+
+  await page.goto(`${installation.origin}/sign-in`);
+  await by(page, 'sign-in-form').waitFor();
+  await shoot(page, 'sign-in');
+  await by(page, 'email').fill('nobody');
+  await by(page, 'submit').click();
+  await shoot(page, 'sign-in-errors');
+
+  await page.goto(`${installation.origin}/`);
+  await signIn(page, installation.origin).catch(() => by(page, 'first-machine').waitFor());
+  await shoot(page, 'machines-empty');
+
+  const machines = [];
+  for (const name of ['workbench', 'build-01', 'raspberry', 'old-laptop']) machines.push(await installation.machine(name));
+  await machines[3].agent.stop();
+  await page.locator(`[data-machine="${machines[3].id}"][data-online="false"]`).waitFor();
+  await shoot(page, 'machines');
+
+  const asking = new Machine(installation, 'new').begin(['register', '--name', 'my-laptop', '--server', installation.origin]);
+  const [, code] = await asking.says(/\b([A-Z]{4}-[A-Z]{4})\b/);
+  await page.goto(`${installation.origin}/device?code=${code}`);
+  await by(page, 'device-request').waitFor();
+  await shoot(page, 'device');
+
+  await openTerminal(page, installation.origin, machines[0].id);
+  await typeLine(page, 'ls --color=always -la /etc | head -40');
+  await shows(page, /total/);
+  await shoot(page, 'workspace');
+  await typeLine(page, 'htop');
+  await shows(page, /F10Quit/);
+  await shoot(page, 'workspace-htop');
+  await page.goto(`${installation.origin}/no/such/place`);
+  await by(page, 'not-found').waitFor();
+  await shoot(page, 'not-found');
+} finally {
+  await browser.close();
+  await installation.stop();
+}

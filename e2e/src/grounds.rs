@@ -1,0 +1,43 @@
+//! What a testing ground may lack. A person's own machine skips what it cannot do, and says so; in CI nothing is skipped.
+
+/// Something that not every machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Root on Linux: who may see everybody's sockets.
+    Root,
+    /// The right to make network namespaces, which root in a container may lack.
+    Namespaces,
+    /// A program in the PATH.
+    Program(&'static str),
+}
+
+impl Need {
+    fn is_met(self) -> bool {
+        match self {
+            Self::Root => cfg!(target_os = "linux") && nix::unistd::geteuid().is_root(),
+            Self::Namespaces => std::process::Command::new("unshare")
+                .args(["--net", "true"])
+                .output()
+                .is_ok_and(|output| output.status.success()),
+            Self::Program(name) => std::env::var_os("PATH").is_some_and(|path| {
+                std::env::split_paths(&path).any(|dir| dir.join(name).is_file())
+                    || ["/usr/sbin", "/sbin"].iter().any(|dir| std::path::Path::new(dir).join(name).is_file())
+            }),
+        }
+    }
+}
+
+/// Whether the test can run here. Where it cannot, it says what is missing; in CI that is a failure.
+///
+/// # Panics
+/// In CI, when something is missing.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+pub fn can_run(needs: &[Need]) -> bool {
+    let missing: Vec<_> = needs.iter().filter(|need| !need.is_met()).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    assert!(std::env::var("CI").is_err(), "CI lacks {missing:?}");
+    eprintln!("skipped: this machine lacks {missing:?}");
+    false
+}

@@ -1,0 +1,232 @@
+//! A whole installation: one `rexec-control` with its embedded broker, its own data directory and ports.
+
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rand::RngExt;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::api::Api;
+use crate::binaries::Program;
+use crate::process::Process;
+use crate::wait;
+
+/// The owner's address.
+pub const OWNER_EMAIL: &str = "owner@rexec.test";
+/// The owner's password: a canary, too, that no log may hold.
+pub const OWNER_PASSWORD: &str = "canary-password-of-the-owner";
+const READY_DEADLINE: Duration = Duration::from_secs(20);
+/// Below the range the system takes ports of outgoing connections from, so that a control that is down finds its port again.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// How an installation is made.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Address that viewers and agents use.
+    pub host: IpAddr,
+    /// Tracing filter of control and agents.
+    pub log: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { host: Ipv4Addr::LOCALHOST.into(), log: "info".into() }
+    }
+}
+
+/// A running installation. Dropping it ends its processes and removes its data.
+#[derive(Debug)]
+pub struct Installation {
+    control: Option<Process>,
+    owner: Api,
+    options: Options,
+    port: u16,
+    tunnel_port: u16,
+    dir: TempDir,
+}
+
+impl Installation {
+    /// Starts one with an owner.
+    ///
+    /// # Errors
+    /// When the binaries are missing or control does not become ready.
+    pub fn start() -> Result<Self> {
+        Self::start_with(Options::default())
+    }
+
+    /// Starts one as told.
+    ///
+    /// # Errors
+    /// As [`Installation::start`].
+    pub fn start_with(options: Options) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("rexec-e2e-").tempdir()?;
+        let (port, tunnel_port) = (free_port(options.host)?, free_port(options.host)?);
+        let origin = format!("http://{}:{port}", options.host);
+        let mut made = Self { control: None, owner: Api::new(&origin), options, port, tunnel_port, dir };
+        made.place_agent()?;
+        made.start_control()?;
+        made.make_owner()?;
+        made.owner = made.owner.sign_in(OWNER_EMAIL, OWNER_PASSWORD)?;
+        Ok(made)
+    }
+
+    /// The owner's login.
+    pub fn owner(&self) -> &Api {
+        &self.owner
+    }
+
+    /// Where it is found.
+    pub fn origin(&self) -> &str {
+        self.owner.origin()
+    }
+
+    /// Its options.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// UDP port of its tunnels.
+    pub fn tunnel_port(&self) -> u16 {
+        self.tunnel_port
+    }
+
+    /// Its data: database and keys.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// A place for a test's own files, removed with it.
+    pub fn scratch(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Everything control has said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// The process id of control.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn control_pid(&self) -> Result<u32> {
+        self.control.as_ref().map(Process::pid).context("control is not running")
+    }
+
+    /// Kills control, and the broker in it, without a word.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn kill_control(&mut self) -> Result<()> {
+        self.control.take().context("control is not running")?.kill_9()
+    }
+
+    /// Asks control to end.
+    ///
+    /// # Errors
+    /// When it is not running, or does not end.
+    pub fn stop_control(&mut self) -> Result<()> {
+        let status = self.control.take().context("control is not running")?.terminate()?;
+        if status.success() { Ok(()) } else { bail!("control ended with {status}") }
+    }
+
+    /// Starts control, on the same ports and data as ever, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends or is not ready in time.
+    pub fn start_control(&mut self) -> Result<()> {
+        let control = Process::start("rexec-control", self.command()?, &self.log_path())?;
+        let control = self.control.insert(control);
+        let api = Api::new(self.owner.origin());
+        wait::until("a ready control", READY_DEADLINE, || {
+            if let Some(status) = control.ended() {
+                return Some(Err(anyhow::anyhow!("control ended with {status}:\n{}", control.log())));
+            }
+            api.get("/readyz").is_ok_and(|answer| answer.status == 200).then_some(Ok(()))
+        })?
+    }
+
+    /// A join token, in a file as `--token-file` takes it.
+    ///
+    /// # Errors
+    /// When control refuses.
+    pub fn join_token(&self) -> Result<PathBuf> {
+        let answer = self.owner.post("/api/join-tokens", &json!({ "label": "e2e" }))?.ok()?;
+        let token = answer["token"].as_str().context("no token in the answer")?;
+        let path = self.dir.path().join(format!("token-{}", uuid::Uuid::new_v4().simple()));
+        write_private(&path, token)?;
+        Ok(path)
+    }
+
+    /// `rexec-control` with this installation's settings and the given arguments.
+    ///
+    /// # Errors
+    /// When the binary is missing.
+    pub fn command(&self) -> Result<Command> {
+        let mut command = Command::new(Program::Control.path()?);
+        command
+            .env_remove("DATABASE_URL")
+            .env_remove("JWT_SECRET")
+            .env("PORT", self.port.to_string())
+            .env("REXEC_BIND", self.options.host.to_string())
+            .env("REXEC_PUBLIC_URL", self.owner.origin())
+            .env("REXEC_DATA_DIR", self.data_dir())
+            .env("REXEC_TUNNEL_ADDR", format!("{}:{}", self.options.host, self.tunnel_port))
+            .env("REXEC_DOWNLOAD_DIR", self.dir.path().join("agents"))
+            .env("REXEC_LOG", &self.options.log)
+            .env("REXEC_LOG_FORMAT", "text");
+        Ok(command)
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("control.log")
+    }
+
+    /// The agent under the name that control serves it by.
+    fn place_agent(&self) -> Result<()> {
+        let dir = self.dir.path().join("agents");
+        std::fs::create_dir(&dir)?;
+        let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        std::fs::copy(Program::Agent.path()?, dir.join(format!("rexec-agent-linux-{arch}")))?;
+        Ok(())
+    }
+
+    fn make_owner(&self) -> Result<()> {
+        let password = self.dir.path().join("password");
+        write_private(&password, OWNER_PASSWORD)?;
+        let mut command = self.command()?;
+        command
+            .args(["owner", "create", "--email", OWNER_EMAIL, "--name", "Owner", "--password-file"])
+            .arg(password);
+        let output = command.output()?;
+        if !output.status.success() {
+            bail!("owner create: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+}
+
+/// Writes a file that only its owner may read.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn write_private(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text)?;
+    Ok(std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?)
+}
+
+/// A port that is free for TCP and UDP on `host`.
+///
+/// # Errors
+/// When a hundred tries find none.
+pub fn free_port(host: IpAddr) -> Result<u16> {
+    (0..100)
+        .map(|_| rand::rng().random_range(PORTS))
+        .find(|port| TcpListener::bind((host, *port)).is_ok() && UdpSocket::bind((host, *port)).is_ok())
+        .context("no free port")
+}

@@ -1,0 +1,21 @@
+//! What Rexec promises, each promise a test against real processes.
+//!
+//! | module | promises |
+//! |---|---|
+//! | [`bytes`] | every byte arrives, in both directions, also many of them |
+//! | [`viewers`] | reload, several viewers, a viewer that stops reading |
+//! | [`faults`] | killed, cut and moved: the shell lives and no byte is lost or doubled |
+//! | [`revocation`] | what is revoked is cut off within two seconds |
+//! | [`tickets`] | what opens a shell, and all that does not |
+//! | [`evil_broker`] | a broker that was taken over opens no shell |
+//! | [`enrolment`] | how a machine comes in: approval, installer, tokens |
+//! | [`secrets`] | no secret in a log, no listening port on a machine |
+
+mod bytes;
+mod enrolment;
+mod evil_broker;
+mod faults;
+mod revocation;
+mod secrets;
+mod tickets;
+mod viewers;
