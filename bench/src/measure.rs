@@ -1,0 +1,90 @@
+//! The two measurements: how long a keystroke takes to come back, and how fast output flows.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rexec_e2e::process::family;
+
+use crate::peer::Peer;
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// Rounds; the peers take turns in each.
+    pub(crate) rounds: usize,
+    /// Keystrokes per peer and round.
+    pub(crate) keystrokes: usize,
+    /// Bulk output per peer and round.
+    pub(crate) bulk_bytes: usize,
+}
+
+/// Keystrokes that are not counted, at the beginning of each round.
+const WARM_UP: usize = 50;
+/// Kernel clock ticks of `/proc/PID/stat`: 100 a second on every Linux (`getconf CLK_TCK`).
+const TICK: Duration = Duration::from_millis(10);
+
+/// What one peer's bulk output cost.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Flood {
+    /// Time of each round.
+    pub(crate) times: Vec<Duration>,
+    /// Processor time of the relay, all rounds together.
+    pub(crate) relay_cpu: Option<Duration>,
+}
+
+/// Round trips of single keystrokes, for each peer: typed, echoed by a program without line discipline, seen.
+pub(crate) async fn echo(peers: &[Peer<'_>], plan: &Plan) -> Result<Vec<Vec<Duration>>> {
+    let mut lines = Vec::new();
+    for peer in peers {
+        lines.push(peer.run("exec cat").await.with_context(|| peer.name())?);
+    }
+    let mut taken = vec![Vec::new(); peers.len()];
+    for _ in 0..plan.rounds {
+        for (line, taken) in lines.iter_mut().zip(&mut taken) {
+            for number in 0..WARM_UP + plan.keystrokes {
+                let began = Instant::now();
+                line.write(b"x").await?;
+                line.read(1).await?;
+                if number >= WARM_UP {
+                    taken.push(began.elapsed());
+                }
+            }
+        }
+    }
+    Ok(taken)
+}
+
+/// The time a file of text takes from the machine to the viewer, for each peer.
+pub(crate) async fn bulk(peers: &[Peer<'_>], plan: &Plan, dir: &Path) -> Result<Vec<Flood>> {
+    let file = dir.join("bulk");
+    let line = "the quick brown fox jumps over the lazy dog 0123456789\r\n";
+    let text: Vec<u8> = line.bytes().cycle().take(plan.bulk_bytes).collect();
+    std::fs::write(&file, text)?;
+    let mut floods = vec![Flood::default(); peers.len()];
+    for _ in 0..plan.rounds {
+        for (peer, flood) in peers.iter().zip(&mut floods) {
+            let script = format!("head -c 1 >/dev/null; cat '{}'; sleep 60", file.display());
+            let mut program = peer.run(&script).await.with_context(|| peer.name())?;
+            let before = peer.relay().map(processor_time);
+            let began = Instant::now();
+            program.write(b"x").await?;
+            program.read(plan.bulk_bytes).await?;
+            flood.times.push(began.elapsed());
+            if let (Some(relay), Some(before)) = (peer.relay(), before) {
+                *flood.relay_cpu.get_or_insert_default() += processor_time(relay).saturating_sub(before);
+            }
+        }
+    }
+    Ok(floods)
+}
+
+/// Processor time of a process and its descendants, user and system (proc(5), fields 14 and 15 of stat).
+fn processor_time(root: u32) -> Duration {
+    let ticks = |pid: u32| -> Option<u32> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let mut fields = text.get(text.rfind(')')? + 1..)?.split_whitespace().skip(11);
+        Some(fields.next()?.parse::<u32>().ok()? + fields.next()?.parse::<u32>().ok()?)
+    };
+    family(root).into_iter().filter_map(ticks).map(|ticks| TICK * ticks).sum()
+}

@@ -1,0 +1,163 @@
+//! One way to a remote program: what is typed goes in, what it prints comes out.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rexec_e2e::viewer::{find, terminal};
+use rexec_e2e::{Api, Machine, ViewerClient};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::time::timeout;
+
+use crate::ssh::Sshd;
+
+/// For anything that should have come long ago.
+const DEADLINE: Duration = Duration::from_secs(300);
+const READY: &[u8] = b"READY\n";
+/// Read from ssh at once, bytes.
+const READ: usize = 256 * 1024;
+
+/// A way to the machine.
+#[derive(Debug)]
+pub(crate) struct Peer<'a> {
+    name: &'static str,
+    way: Way<'a>,
+    /// The process between the two ends, whose work is counted.
+    relay: Option<u32>,
+}
+
+#[derive(Debug)]
+enum Way<'a> {
+    Rexec { api: &'a Api, machine: &'a Machine },
+    Ssh { server: &'a Sshd, port: u16 },
+}
+
+impl<'a> Peer<'a> {
+    /// Rexec's whole path.
+    pub(crate) fn rexec(api: &'a Api, machine: &'a Machine, broker: u32) -> Self {
+        Self { name: "rexec", way: Way::Rexec { api, machine }, relay: Some(broker) }
+    }
+
+    /// OpenSSH to a port that leads to `server`.
+    pub(crate) fn ssh(name: &'static str, server: &'a Sshd, port: u16, relay: Option<u32>) -> Self {
+        Self { name, way: Way::Ssh { server, port }, relay }
+    }
+
+    /// What it is called in the report.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The process between the ends, if there is one.
+    pub(crate) fn relay(&self) -> Option<u32> {
+        self.relay
+    }
+
+    /// Runs a shell script in a new terminal without line discipline, and waits until it has begun.
+    pub(crate) async fn run(&self, script: &str) -> Result<Line> {
+        let script = format!("stty raw -echo; echo READY; {script}");
+        let mut line = match &self.way {
+            Way::Rexec { api, machine } => {
+                let command = Some(vec!["/bin/sh".into(), "-c".into(), script]);
+                Line::Rexec {
+                    viewer: Box::new(ViewerClient::open(api, machine.id(), terminal(command)).await?),
+                    read: 0,
+                }
+            }
+            Way::Ssh { server, port } => Line::ssh(server, *port, &script)?,
+        };
+        timeout(DEADLINE, line.read_ready()).await.context("the program did not begin")??;
+        Ok(line)
+    }
+}
+
+/// A running program.
+#[derive(Debug)]
+pub(crate) enum Line {
+    /// Through Rexec; `read` bytes of its output were taken.
+    Rexec {
+        /// The viewer.
+        viewer: Box<ViewerClient>,
+        /// Bytes of output taken.
+        read: usize,
+    },
+    /// Through ssh.
+    Ssh(Box<SshLine>),
+}
+
+/// A program behind ssh.
+#[derive(Debug)]
+pub(crate) struct SshLine {
+    /// Ends with the line.
+    _child: Child,
+    input: ChildStdin,
+    output: ChildStdout,
+    /// Room to read into.
+    buffer: Vec<u8>,
+}
+
+impl Line {
+    fn ssh(server: &Sshd, port: u16, script: &str) -> Result<Self> {
+        let mut command = tokio::process::Command::from(server.client(port));
+        command.args(["-tt", "127.0.0.1", script]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        let mut child = command.spawn().context("ssh does not start")?;
+        let (input, output) = (child.stdin.take().context("stdin")?, child.stdout.take().context("stdout")?);
+        Ok(Self::Ssh(Box::new(SshLine { _child: child, input, output, buffer: vec![0; READ] })))
+    }
+
+    /// Types.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Rexec { viewer, .. } => viewer.type_bytes(bytes),
+            Self::Ssh(line) => Ok(line.input.write_all(bytes).await?),
+        }
+    }
+
+    /// Waits until this many more bytes were printed.
+    pub(crate) async fn read(&mut self, bytes: usize) -> Result<()> {
+        match self {
+            Self::Rexec { viewer, read } => {
+                *read += bytes;
+                while viewer.output().len() < *read {
+                    viewer.next().await?;
+                }
+            }
+            Self::Ssh(line) => line.read(bytes).await?,
+        }
+        Ok(())
+    }
+
+    async fn read_ready(&mut self) -> Result<()> {
+        match self {
+            Self::Rexec { viewer, read } => {
+                while find(viewer.output(), READY).is_none() {
+                    viewer.next().await?;
+                }
+                *read = viewer.output().len();
+            }
+            Self::Ssh(line) => {
+                let mut seen = Vec::new();
+                while find(&seen, READY).is_none() {
+                    seen.push(line.output.read_u8().await?);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SshLine {
+    async fn read(&mut self, bytes: usize) -> Result<()> {
+        let mut left = bytes;
+        while left > 0 {
+            let room = left.min(self.buffer.len());
+            match self.output.read(self.buffer.get_mut(..room).unwrap_or_default()).await? {
+                0 => bail!("ssh ended with {left} bytes to come"),
+                taken => left -= taken,
+            }
+        }
+        Ok(())
+    }
+}
