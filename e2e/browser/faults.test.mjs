@@ -1,12 +1,15 @@
 // What breaks mends itself in front of the person: the page comes back alone, with nothing lost and nothing twice.
 import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
 import { after, before, test } from 'node:test';
-import { countTo, launch, numbers, openTerminal, pageOf, person, shows, signIn, state, typeLine } from './lib/browser.mjs';
+import { by, launch, numbers, openTerminal, pageOf, person, shows, signIn, state, text, typeLine } from './lib/browser.mjs';
 import { Installation } from './lib/installation.mjs';
+import { missingNamespaces, Namespace } from './lib/network.mjs';
 import { isAlive } from './lib/processes.mjs';
 
 const LAST = 1500;
 const BACK_MS = 10_000;
+const CUT_MS = 5_000;
 
 let browser;
 let installation;
@@ -27,47 +30,100 @@ after(async () => {
   await installation.stop();
 });
 
-const isRunning = (deadline) =>
-  page.waitForFunction(() => window.__rexec.state()?.status === 'running', null, { timeout: deadline });
+const becomes = (page, running, timeout) =>
+  page.waitForFunction((running) => (window.__rexec.state()?.status === 'running') === running, running, { timeout });
 
-/** Counts, breaks something in the middle, types meanwhile, and looks at every number afterwards. */
-async function survives(fault) {
-  await typeLine(page, 'clear');
+/** Counts, some hundred numbers a second, while another program takes the hash of the next `count` bytes that are typed. */
+const countAndHash = (last, count) =>
+  `stty -icanon -echo; (exec 9<> <(:); (for ((i = 0; i < ${last}; i++)); do echo "n$i."; read -t 0.004 -u 9; done) & ` +
+  `head -c ${count} | sha256sum; wait); stty icanon echo; echo o''ver`;
+
+/**
+ * Breaks something in the middle of counting, types while it is broken, mends it, and looks at every number and every typed byte
+ * afterwards. `begin` comes back when it is broken, `end` mends it.
+ */
+async function survives(page, machine, { begin, end }) {
+  const typed = randomBytes(450).toString('base64');
   await page.keyboard.press('Control+l');
-  await typeLine(page, countTo(LAST));
+  await typeLine(page, countAndHash(LAST, typed.length));
   await shows(page, /^n100\.$/m);
   const [shell] = machine.shells();
-  await fault();
-  // Typed into the broken moment: it arrives once, when the loop has ended.
+  await begin();
+  await page.keyboard.type(typed);
+  // For the shell itself: it arrives once, when the loop has ended.
   await page.keyboard.type(`echo typ''ed-meanwhile`);
   await page.keyboard.press('Enter');
-  await isRunning(BACK_MS);
+  await end();
+  await becomes(page, true, BACK_MS);
   await shows(page, /^over$/m, 40_000);
   await shows(page, /^typed-meanwhile$/m);
   assert.ok(isAlive(shell), 'the shell lives');
-  const seen = await numbers(page);
-  assert.deepEqual(seen.slice(-LAST), Array.from({ length: LAST }, (_, number) => number));
+  assert.deepEqual(await numbers(page), Array.from({ length: LAST }, (_, number) => number));
+  const seen = await text(page);
+  assert.deepEqual(seen.match(/^[0-9a-f]{64}(?= {2}-)/gm), [createHash('sha256').update(typed).digest('hex')], 'every byte typed, once');
+  assert.equal(seen.match(/^typed-meanwhile$/gm).length, 1);
   assert.equal((await state(page)).inputPending, 0);
+  await typeLine(page, 'clear');
+  await page.waitForFunction(() => !/^n\d/m.test(window.__rexec.text()));
 }
 
 test('control and broker are killed and started again', async () => {
-  await survives(async () => {
-    await installation.control.kill9();
-    await page.waitForFunction(() => window.__rexec.state()?.status !== 'running');
-    await installation.startControl();
+  await survives(page, machine, {
+    begin: async () => {
+      await installation.control.kill9();
+      await becomes(page, false);
+    },
+    end: () => installation.startControl(),
   });
 });
 
 test('the uplink is killed and another takes over', async () => {
-  await survives(async () => process.kill(await machine.uplink(), 'SIGKILL'));
+  await survives(page, machine, {
+    begin: async () => process.kill(await machine.uplink(), 'SIGKILL'),
+    end: () => {},
+  });
 });
 
 test('an agent that is stopped is told as such, and its machine comes back with a new session', async () => {
+  const { session } = await state(page);
   await machine.agent.stop();
-  await page.waitForFunction(() => ['ended', 'offline', 'stopped'].includes(window.__rexec.state()?.status));
+  await becomes(page, false);
   machine.start();
   await machine.online();
-  await page.goto(`${installation.origin}/m/${machine.id}`);
-  await page.waitForFunction(() => window.__rexec?.state() !== undefined);
+  // By itself: the page hears that the machine is back, asks for the session, and is told that it is gone.
+  await by(page, 'reopen').click();
+  await becomes(page, true);
+  assert.notEqual((await state(page)).session, session);
+  await typeLine(page, `echo ne''w-session`);
+  await shows(page, /^new-session$/m);
   assert.deepEqual(page.complaints, []);
+});
+
+test('the network of the agent is cut for 5 s', { skip: missingNamespaces() }, async () => {
+  const namespace = new Namespace();
+  let apart;
+  try {
+    apart = await Installation.start({ host: namespace.host });
+    const remote = await apart.machine('far-away', namespace);
+    const page = await pageOf(await person(browser));
+    await signIn(page, apart.origin);
+    await openTerminal(page, apart.origin, remote.id);
+    let since;
+    await survives(page, remote, {
+      begin: () => {
+        namespace.cut();
+        since = performance.now();
+      },
+      end: async () => {
+        // The length of the outage is what is tested; nothing is waited for that could come earlier.
+        await page.waitForTimeout(Math.max(0, CUT_MS - (performance.now() - since)));
+        namespace.mend();
+      },
+    });
+    assert.deepEqual(page.complaints, []);
+    await page.context().close();
+  } finally {
+    await apart?.stop();
+    namespace.remove();
+  }
 });

@@ -29,6 +29,7 @@ const makeRun = () => new Process('make run', 'make', ['run'], { cwd: ROOT, env,
 
 /** Ctrl-C; everything that ran must be gone afterwards. */
 async function end(run) {
+  if (!run.alive) throw new Error(`${run.name} ended by itself:\n${run.said}`);
   const all = family(run.pid);
   assert.ok(all.length >= 4, `make, its script, control, agent and more: ${all}`);
   await run.interrupt();

@@ -1,53 +1,26 @@
 // A terminal in the browser behaves as a terminal does: full-screen programs, sizes, scripts of the world, reload, two browsers.
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
-import { by, countTo, launch, numbers, openTerminal, pageOf, person, running, shows, signIn, state, text, typeLine } from './lib/browser.mjs';
-import { Installation } from './lib/installation.mjs';
+import { by, clipboard, countTo, numbers, running, shows, state, text, typeLine } from './lib/browser.mjs';
 import { until } from './lib/processes.mjs';
+import { Stage } from './lib/stage.mjs';
 
-let browser;
-let installation;
-let machine;
-let context;
+let stage;
 let dir;
 
 before(async () => {
-  browser = await launch();
-  dir = mkdtempSync(join(tmpdir(), 'rexec-terminal-'));
-  installation = await Installation.start();
-  machine = await installation.machine('workbench');
-  context = await person(browser);
-  await signIn(await pageOf(context), installation.origin);
+  stage = await Stage.set();
+  dir = stage.dir;
 });
 
-after(async () => {
-  await browser.close();
-  await installation.stop();
-  rmSync(dir, { recursive: true, force: true });
-});
-
-afterEach(async () => {
-  // Whatever a test left behind: the next one comes to a session of its own.
-  for (const pid of machine.shells()) process.kill(pid, 'SIGHUP');
-  await until('an end of all shells', 5_000, () => machine.shells().length === 0);
-});
-
-async function terminal() {
-  const page = await pageOf(context);
-  await openTerminal(page, installation.origin, machine.id);
-  return page;
-}
-
-async function leave(page) {
-  assert.deepEqual(page.complaints, [], 'the page complained');
-  await page.close();
-}
+after(() => stage.strike());
+afterEach(() => stage.endShells());
 
 test('vim edits a file', async () => {
-  const page = await terminal();
+  const page = await stage.terminal();
   const file = join(dir, 'note.txt');
   await typeLine(page, `vim -u NONE -N ${file}`);
   await shows(page, /^~$/m);
@@ -60,23 +33,23 @@ test('vim edits a file', async () => {
   await shows(page, /^left$/m);
   assert.equal(readFileSync(file, 'utf8'), 'written in vim\n');
   assert.ok(!/^~$/m.test(await text(page)), 'the screen from before vim is back');
-  await leave(page);
+  await stage.leave(page);
 });
 
 test('htop paints the whole screen and gives it back', async () => {
-  const page = await terminal();
+  const page = await stage.terminal();
   await typeLine(page, 'htop');
   await shows(page, /Load average[\s\S]*F10Quit/);
   await page.keyboard.press('q');
   await typeLine(page, `echo le''ft`);
   await shows(page, /^left$/m);
-  await leave(page);
+  await stage.leave(page);
 });
 
 test('tmux splits, and survives a reload', async () => {
-  const page = await terminal();
+  const page = await stage.terminal();
   const tmux = `tmux -L rexec-${process.pid} -f /dev/null`;
-  await typeLine(page, `${tmux} new-session 'echo one-pane; exec sh'`);
+  await typeLine(page, `${tmux} new-session 'echo one-pa""ne; exec sh'`);
   await shows(page, 'one-pane');
   await page.keyboard.press('Control+b');
   await page.keyboard.type('%');
@@ -88,11 +61,11 @@ test('tmux splits, and survives a reload', async () => {
   await shows(page, /one-pane[\s\S]*│|│[\s\S]*other-pane/);
   await typeLine(page, `${tmux} kill-server`);
   await shows(page, /exited|server/);
-  await leave(page);
+  await stage.leave(page);
 });
 
 test('a terminal of 200 by 60 is 200 by 60 for the program, too', async () => {
-  const page = await terminal();
+  const page = await stage.terminal();
   const viewport = page.viewportSize();
   // Cells are as wide as the font makes them: the window is fitted until 200 by 60 cells fit, as a person would drag it.
   for (let tries = 0; tries < 8; tries += 1) {
@@ -108,11 +81,11 @@ test('a terminal of 200 by 60 is 200 by 60 for the program, too', async () => {
   await shows(page, /^60 200$/m);
   await typeLine(page, `printf '%0200d\\n' 7 | tr 0 x`);
   await shows(page, new RegExp(`^x{199}7$`, 'm'));
-  await leave(page);
+  await stage.leave(page);
 });
 
 test('the scripts of the world arrive, are as wide as they should be, and can be typed', async () => {
-  const page = await terminal();
+  const page = await stage.terminal();
   await typeLine(page, `printf '%s\\n' '日本語|' '한국어|' 'a🦀b|' 'é→ß|'`);
   await shows(page, /^日本語\|$/m);
   await shows(page, /^한국어\|$/m);
@@ -125,11 +98,11 @@ test('the scripts of the world arrive, are as wide as they should be, and can be
   // Wide characters fill two cells: the shell's own idea of the width and the terminal's agree when the marker ends in one column.
   await typeLine(page, `printf '日本\\033[6G#\\nabcd\\033[6G#\\n'`);
   await shows(page, /^日本 #\nabcd #$/m);
-  await leave(page);
+  await stage.leave(page);
 });
 
 test('a reload in the middle of a counting loop shows every number once', async () => {
-  const page = await terminal();
+  const page = await stage.terminal();
   const last = 900;
   await typeLine(page, countTo(last));
   await shows(page, /^n150\.$/m);
@@ -140,19 +113,17 @@ test('a reload in the middle of a counting loop shows every number once', async 
   await running(page);
   await shows(page, /^over$/m, 30_000);
   assert.deepEqual(await numbers(page), Array.from({ length: last }, (_, number) => number));
-  await leave(page);
+  await stage.leave(page);
 });
 
 test('two browsers on one session see the same, and both can type', async () => {
-  const page = await terminal();
+  const page = await stage.terminal();
   const { session } = await state(page);
   await typeLine(page, `printf '\\033[32mgreen\\033[m %s\\n' {1..60}`);
   await shows(page, /^green 60$/m);
 
-  const other = await person(browser);
-  const second = await pageOf(other);
-  await signIn(second, installation.origin);
-  await openTerminal(second, installation.origin, machine.id);
+  const other = await stage.newPerson();
+  const second = await stage.terminal(other);
   await second.waitForFunction((session) => window.__rexec.state()?.session === session, session);
   await shows(second, /^green 60$/m);
   await typeLine(second, `echo from-the-se''cond`);
@@ -166,15 +137,38 @@ test('two browsers on one session see the same, and both can type', async () => 
   assert.equal(await text(second), await text(page));
   await by(page, 'viewer-count').waitFor();
   await other.close();
-  await leave(page);
+  await stage.leave(page);
 });
 
 test('closing the page leaves the shell running', async () => {
-  const page = await terminal();
+  const page = await stage.terminal();
   await typeLine(page, `sleep 0.5 && touch ${dir}/went-on; echo fin''ished`);
   await page.close();
-  const again = await pageOf(context);
-  await openTerminal(again, installation.origin, machine.id);
+  const again = await stage.terminal();
   await shows(again, /^finished$/m);
-  await leave(again);
+  await stage.leave(again);
+});
+
+test('5 MB pasted into cat arrive byte for byte, after a question', async () => {
+  const page = await stage.terminal();
+  const file = join(dir, 'pasted');
+  // Lines shorter than the 4,095 bytes a terminal takes as one.
+  const pasted = randomBytes(3_750_000).toString('base64').replaceAll(/.{100}/g, '$&\n').concat('\n');
+  assert.ok(pasted.length > 5_000_000);
+  await typeLine(page, `cat > ${file}`);
+  await until('cat', 5_000, () => existsSync(file));
+  await clipboard(page, pasted);
+  await page.keyboard.press('Control+Shift+V');
+  await by(page, 'paste-bar').getByText(/50,\d\d\d lines/).waitFor();
+  assert.equal((await state(page)).inputPending, 0, 'nothing is typed before the answer');
+  await by(page, 'paste-confirm').click();
+  await by(page, 'input-pending').waitFor();
+  await until('all of it in the file', 120_000, () => statSync(file).size >= pasted.length);
+  await page.waitForFunction(() => window.__rexec.state().inputPending === 0);
+  await page.keyboard.press('Control+d');
+  await typeLine(page, `echo pas''ted`);
+  await shows(page, /^pasted$/m, 60_000);
+  const hash = (bytes) => createHash('sha256').update(bytes).digest('hex');
+  assert.equal(hash(readFileSync(file)), hash(pasted));
+  await stage.leave(page);
 });

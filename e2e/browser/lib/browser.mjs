@@ -87,6 +87,26 @@ export async function typeLine(page, line) {
   await page.keyboard.press('Enter');
 }
 
+/** Where on the page a cell of the terminal is. */
+export async function cell(page, col, row) {
+  const { cols, rows } = await state(page);
+  const box = await page.locator('[data-testid="terminal"]:visible .xterm-screen').boundingBox();
+  return [box.x + ((col + 0.5) * box.width) / cols, box.y + ((row + 0.5) * box.height) / rows];
+}
+
+/** Opens a new session in a tab and waits for its prompt. */
+export async function launchTab(page, machine) {
+  const before = await state(page);
+  await by(page, 'new-tab').click();
+  await by(page, `new-session-${machine}`).click();
+  await page.waitForFunction((session) => window.__rexec.state().session !== session, before.session);
+  await running(page);
+}
+
+/** Puts a text into the clipboard, or looks at what is there. */
+export const clipboard = (page, text) =>
+  page.evaluate((text) => (text === undefined ? navigator.clipboard.readText() : navigator.clipboard.writeText(text)), text);
+
 /** Every number of a counting loop, as the terminal shows them. */
 export async function numbers(page) {
   return [...(await text(page)).matchAll(/^n(\d+)\.$/gm)].map(([, number]) => Number(number));

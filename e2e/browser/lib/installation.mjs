@@ -44,8 +44,10 @@ function environment(more) {
 export class Installation {
   machines = [];
 
-  static async start({ owner = true } = {}) {
+  /** `host`: the address agents come to; `more`: further settings. */
+  static async start({ owner = true, host = '127.0.0.1', more = {} } = {}) {
     const made = new Installation();
+    [made.host, made.more] = [host, more];
     made.dir = mkdtempSync(join(tmpdir(), 'rexec-browser-'));
     made.programs = programs();
     [made.port, made.tunnelPort] = [await freePort(), await freePort()];
@@ -59,10 +61,11 @@ export class Installation {
     return environment({
       PORT: `${this.port}`,
       REXEC_DATA_DIR: join(this.dir, 'data'),
-      REXEC_TUNNEL_ADDR: `127.0.0.1:${this.tunnelPort}`,
-      REXEC_TUNNEL_PUBLIC: `127.0.0.1:${this.tunnelPort}`,
+      REXEC_TUNNEL_ADDR: `${this.host}:${this.tunnelPort}`,
+      REXEC_TUNNEL_PUBLIC: `${this.host}:${this.tunnelPort}`,
       REXEC_DOWNLOAD_DIR: this.programs,
       REXEC_LOG: 'info',
+      ...this.more,
     });
   }
 
@@ -95,10 +98,11 @@ export class Installation {
     return file;
   }
 
-  /** A machine that is enrolled and online. */
-  async machine(name) {
-    const machine = new Machine(this, name);
-    machine.runAgent(['register', '--name', name, '--server', this.origin, '--token-file', this.joinToken()]);
+  /** A machine that is enrolled and online; in a network namespace, if one is given. */
+  async machine(name, namespace) {
+    const machine = new Machine(this, name, namespace);
+    const server = namespace ? `http://${this.host}:${this.port}` : this.origin;
+    machine.runAgent(['register', '--name', name, '--server', server, '--token-file', this.joinToken()]);
     machine.start();
     await machine.online();
     return machine;
@@ -123,7 +127,8 @@ function inEmptyHome(dir, command) {
 }
 
 export class Machine {
-  constructor(installation, name) {
+  constructor(installation, name, namespace) {
+    this.namespace = namespace;
     this.installation = installation;
     this.name = name;
     this.dir = join(installation.dir, `agent-${name}`);
@@ -139,8 +144,13 @@ export class Machine {
     return join(this.installation.programs, 'rexec-agent');
   }
 
+  #command(command) {
+    return this.namespace ? this.namespace.command(command) : command;
+  }
+
   runAgent(args) {
-    return execFileSync(this.program, args, { env: this.env, encoding: 'utf8', stdio: 'pipe' });
+    const [program, ...rest] = this.#command([this.program, ...args]);
+    return execFileSync(program, rest, { env: this.env, encoding: 'utf8', stdio: 'pipe' });
   }
 
   /** Runs a command of the agent that waits for somebody. */
@@ -154,7 +164,7 @@ export class Machine {
   }
 
   start() {
-    const [program, ...args] = inEmptyHome(this.dir, [this.program, 'start']);
+    const [program, ...args] = this.#command(inEmptyHome(this.dir, [this.program, 'start']));
     this.agent = new Process(`rexec-agent ${this.name}`, program, args, { env: this.env, log: join(this.dir, 'agent.log') });
   }
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { backoff, EventStream } from './events.svelte';
+import { backoff, EventStream } from './events';
 import type { ServerEvent } from './sse';
 
 /** One dial: what the test answers it with. */
@@ -53,7 +53,10 @@ beforeEach(() => {
     dials.push(dial);
     return dial.response;
   });
-  stream = new EventStream('/api/events', (event) => got.push(event));
+  stream = new EventStream('/api/events', {
+    deliver: (event) => got.push(event),
+    stands: () => {},
+  });
 });
 
 afterEach(() => {
@@ -76,15 +79,15 @@ async function live(): Promise<Dial> {
 describe('event stream', () => {
   it('is live with the first bytes and hands events on', async () => {
     await live();
-    expect(stream.state).toBe('live');
+    expect(stream.standing.state).toBe('live');
     expect(got).toEqual([{ event: 'hello', data: '{}' }]);
   });
 
   it('dials again after an end, and says that it is offline meanwhile', async () => {
     (await live()).end();
     await settled();
-    expect(stream.state).toBe('offline');
-    expect(stream.retryAt).toBeGreaterThan(Date.now());
+    expect(stream.standing.state).toBe('offline');
+    expect(stream.standing.retryAt).toBeGreaterThan(Date.now());
     await vi.advanceTimersByTimeAsync(1000);
     expect(dials).toHaveLength(2);
   });
@@ -95,7 +98,7 @@ describe('event stream', () => {
     expect(dial.aborted).toBe(false);
     await vi.advanceTimersByTimeAsync(2_000);
     expect(dial.aborted).toBe(true);
-    expect(stream.state).toBe('offline');
+    expect(stream.standing.state).toBe('offline');
   });
 
   it('keep-alive comments keep it', async () => {
@@ -106,21 +109,21 @@ describe('event stream', () => {
       await settled();
     }
     expect(dial.aborted).toBe(false);
-    expect(stream.state).toBe('live');
+    expect(stream.standing.state).toBe('live');
   });
 
   it('stops for good when the login is refused or revoked', async () => {
     stream.start();
     dials[0]?.answer(new Response(null, { status: 401 }));
     await settled();
-    expect(stream.state).toBe('signed-out');
+    expect(stream.standing.state).toBe('signed-out');
     await vi.advanceTimersByTimeAsync(60_000);
     expect(dials).toHaveLength(1);
 
     const dial = await live();
     dial.write('event: signed_out\ndata: {}\n\n');
     await settled();
-    expect(stream.state).toBe('signed-out');
+    expect(stream.standing.state).toBe('signed-out');
     expect(dial.aborted).toBe(true);
   });
 
@@ -130,6 +133,33 @@ describe('event stream', () => {
     await settled();
     dispatchEvent(new Event('online'));
     expect(dials).toHaveLength(2);
+  });
+
+  it('two signs of a network that is back make one connection', async () => {
+    stream.start();
+    dials[0]?.fail(new TypeError('Failed to fetch'));
+    await settled();
+    dispatchEvent(new Event('online'));
+    document.dispatchEvent(new Event('visibilitychange'));
+    expect(dials).toHaveLength(3);
+    expect(dials.map(({ aborted }) => aborted)).toEqual([true, true, false]);
+    dials[2]?.open();
+    dials[2]?.write(': here\n\n');
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(stream.standing.state).toBe('live');
+    expect(dials).toHaveLength(3);
+  });
+
+  it('what an attempt that was let go still says is not listened to', async () => {
+    stream.start();
+    dials[0]?.fail(new TypeError('Failed to fetch'));
+    await settled();
+    stream.retryNow();
+    const late = dials[1];
+    stream.retryNow();
+    late?.answer(new Response(null, { status: 401 }));
+    await settled();
+    expect(stream.standing.state).toBe('offline');
   });
 
   it('a stopped stream stays stopped', async () => {

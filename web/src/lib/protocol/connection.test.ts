@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { utf8 } from './bytes';
-import { brokerAddress, Connection, type Grant } from './connection';
+import { brokerAddress, Connection, type ConnectionOptions, type Grant } from './connection';
 import type { ViewerKey } from './key';
 import type { ViewerEvent } from './phase';
 import { ModelHost } from './testing/host';
@@ -67,7 +67,7 @@ beforeEach(() => {
 
 afterEach(() => vi.unstubAllGlobals());
 
-function connect(grant: () => Promise<Grant> = () => Promise.resolve(GRANT)) {
+function connect(grant: ConnectionOptions['grant'] = () => Promise.resolve(GRANT)) {
   const events: ViewerEvent[] = [];
   const connection = new Connection({
     viewer: '00000000-0000-4000-8000-0000000000aa',
@@ -137,6 +137,28 @@ describe('connection', () => {
     await vi.waitFor(() => {
       expect(connection.machine.phase).toMatchObject({ at: 'over', ending: { cause } });
     });
+    connection.dispose();
+  });
+
+  it('the network coming back replaces a ticket request that hangs', async () => {
+    const signals: AbortSignal[] = [];
+    const { connection } = connect((_confirmation, signal) => {
+      signals.push(signal);
+      return signals.length > 1 ? Promise.resolve(GRANT) : new Promise(() => {});
+    });
+    await vi.waitFor(() => expect(signals).toHaveLength(1));
+    dispatchEvent(new Event('online'));
+    await live(connection);
+    expect(signals.map(({ aborted }) => aborted)).toEqual([true, true]);
+    connection.dispose();
+  });
+
+  it('a proof that fails is another attempt', async () => {
+    const prove = vi.spyOn(KEY, 'prove').mockRejectedValueOnce(new Error('no key'));
+    const { connection } = connect();
+    await live(connection);
+    expect(prove).toHaveBeenCalledTimes(2);
+    expect(sockets).toHaveLength(2);
     connection.dispose();
   });
 

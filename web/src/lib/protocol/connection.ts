@@ -26,8 +26,8 @@ export interface ConnectionOptions {
   readonly spec: Spec;
   /** This page's key. */
   readonly key: () => Promise<ViewerKey>;
-  /** Asks control for a ticket for the key of this confirmation. */
-  readonly grant: (confirmation: string) => Promise<Grant>;
+  /** Asks control for a ticket for the key of this confirmation, until the signal gives up. */
+  readonly grant: (confirmation: string, signal: AbortSignal) => Promise<Grant>;
   /** Everything that happens, in order. */
   readonly deliver: (event: ViewerEvent) => void;
 }
@@ -36,6 +36,12 @@ interface Transport {
   readonly n: number;
   readonly socket: WebSocket;
   proving: boolean;
+}
+
+/** A ticket that is being asked for, in the attempt `n`. */
+interface TicketRequest {
+  readonly n: number;
+  readonly abort: AbortController;
 }
 
 const NORMAL_CLOSURE = 1000;
@@ -48,7 +54,7 @@ export class Connection {
   readonly #unlisten = new AbortController();
   #transport: Transport | null = null;
   #brokerUrl = '/viewer';
-  #askedTicket = 0;
+  #request: TicketRequest | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #settling = false;
 
@@ -177,7 +183,11 @@ export class Connection {
     const want = this.machine.want;
     if (this.#transport && (want.kind !== 'transport' || want.n !== this.#transport.n))
       this.#drop();
-    if (want.kind === 'ticket' && want.n !== this.#askedTicket) void this.#ask(want.n);
+    if (this.#request && (want.kind !== 'ticket' || want.n !== this.#request.n)) {
+      this.#request.abort.abort();
+      this.#request = null;
+    }
+    if (want.kind === 'ticket' && !this.#request) void this.#ask(want.n);
     if (want.kind !== 'transport') return;
     const transport = this.#transport ?? this.#dial(want.n);
     if (!transport || !want.prove || transport.proving) return;
@@ -192,15 +202,17 @@ export class Connection {
   }
 
   async #ask(n: number): Promise<void> {
-    this.#askedTicket = n;
+    const request: TicketRequest = { n, abort: new AbortController() };
+    this.#request = request;
+    const current = () => this.#request === request;
     try {
       const key = await this.#options.key();
-      const grant = await this.#options.grant(key.confirmation);
-      if (n !== this.#askedTicket) return;
+      const grant = await this.#options.grant(key.confirmation, request.abort.signal);
+      if (!current()) return;
       this.#brokerUrl = grant.broker_url;
       this.#do((now) => this.machine.ticketGranted(grant, now));
     } catch (thrown) {
-      if (n !== this.#askedTicket) return;
+      if (!current()) return;
       const error = thrown instanceof TicketError ? thrown : unexpected(thrown);
       this.#do((now) => this.machine.ticketFailed(error.cause, error.final, now));
     }
@@ -239,9 +251,14 @@ export class Connection {
   }
 
   async #prove(transport: Transport, request: Parameters<ViewerKey['prove']>[0]): Promise<void> {
-    const key = await this.#options.key();
-    const proof = await key.prove(request);
-    if (this.#transport === transport) this.#do(() => this.machine.proven(proof));
+    try {
+      const key = await this.#options.key();
+      const proof = await key.prove(request);
+      if (this.#transport === transport) this.#do(() => this.machine.proven(proof));
+    } catch (thrown) {
+      if (this.#transport !== transport) return;
+      this.#closed(transport.n, ABNORMAL_CLOSURE, unexpected(thrown).message);
+    }
   }
 }
 

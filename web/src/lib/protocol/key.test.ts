@@ -2,7 +2,7 @@ import { p256 } from '@noble/curves/nist.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { describe, expect, it } from 'vitest';
 import { fromBase64Url, toBase64Url, utf8 } from './bytes';
-import { makeViewerKey, signedBytes, type ViewerKey } from './key';
+import { loadViewerKey, makeViewerKey, signedBytes, type ViewerKey } from './key';
 
 const request = { nonce: new Uint8Array(32).fill(9), first: utf8('{"v":1}') };
 
@@ -28,6 +28,14 @@ describe('viewer key', () => {
     const key = await makeViewerKey(undefined);
     expect(key.software).toBe(true);
     await check(key);
+  });
+
+  it('a key that could not be made is made at the next call, and only once', async () => {
+    await expect(loadViewerKey(() => Promise.reject(new Error('offline')))).rejects.toThrow(
+      'offline',
+    );
+    const key = await loadViewerKey();
+    expect(await loadViewerKey()).toBe(key);
   });
 
   it('two pages have two keys', async () => {

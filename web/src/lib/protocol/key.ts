@@ -33,9 +33,12 @@ export function makeViewerKey(subtle: SubtleCrypto | undefined): Promise<ViewerK
 
 let loaded: Promise<ViewerKey> | undefined;
 
-/** This page's key, made at the first call. */
-export function loadViewerKey(): Promise<ViewerKey> {
-  loaded ??= makeViewerKey(globalThis.crypto.subtle as SubtleCrypto | undefined);
+/** This page's key, made at the first call that succeeds. */
+export function loadViewerKey(make = makeViewerKey): Promise<ViewerKey> {
+  loaded ??= make(globalThis.crypto.subtle as SubtleCrypto | undefined).catch((error: unknown) => {
+    loaded = undefined;
+    throw error;
+  });
   return loaded;
 }
 

@@ -36,6 +36,8 @@ export const PING_FIRST_MS = 300;
 export const DEAD_AFTER_MS = 5_000;
 /** The same after waking up, when the path is doubted already, ms. */
 export const DOUBT_AFTER_MS = 2_500;
+/** How long control may take to answer a ticket request, ms. */
+export const TICKET_TIMEOUT_MS = 5_000;
 /** How long a transport may take to open, ms. */
 export const DIAL_TIMEOUT_MS = 5_000;
 /** How long from an open transport to `Opened`, ms: a broker holds an attach 10 s for a tunnel that is coming back. */

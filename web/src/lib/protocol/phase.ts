@@ -26,7 +26,7 @@ export type Phase =
       readonly ticket: boolean;
       readonly cause: Cause;
     }
-  | { readonly at: 'ticketing'; readonly n: number }
+  | { readonly at: 'ticketing'; readonly n: number; readonly deadline: number }
   | { readonly at: 'dialing'; readonly n: number; readonly deadline: number }
   | {
       readonly at: 'greeting';

@@ -24,11 +24,16 @@ const CODES: Readonly<Record<number, string>> = {
   404: 'not_found',
 };
 
-/** A ticket, and with it the capability to resume. */
-export async function fetchTicket(machine: string, session: string, key: string): Promise<Ticket> {
+/** A ticket, and with it the capability to resume. `signal` gives up. */
+export async function fetchTicket(
+  machine: string,
+  session: string,
+  key: string,
+  signal: AbortSignal,
+): Promise<Ticket> {
   const body = { machine, session, caps: ['terminal' as const], key };
   try {
-    return await call(api.POST('/api/tickets', { body }));
+    return await call(api.POST('/api/tickets', { body, signal }));
   } catch (thrown) {
     const { status, code, detail } = asProblem(thrown);
     const final = status >= 400 && status < 500 && status !== 408 && status !== 429;

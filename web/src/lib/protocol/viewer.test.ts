@@ -8,6 +8,7 @@ import {
   INPUT_QUEUE_MAX,
   PING_FIRST_MS,
   STABLE_MS,
+  TICKET_TIMEOUT_MS,
 } from './limits';
 import { Rig, SESSION, VIEWER } from './testing/rig';
 
@@ -189,6 +190,34 @@ describe('a viewer', () => {
     expect(rig.machine.pollTimeout()).toBe(DIAL_TIMEOUT_MS);
     rig.machine.tick(DIAL_TIMEOUT_MS);
     expect(['waiting', 'ticketing']).toContain(rig.machine.phase.at);
+  });
+
+  it('a ticket request without an answer is given up, and asked again', () => {
+    const rig = new Rig();
+    rig.machine.start(0);
+    expect(rig.machine.pollTimeout()).toBe(TICKET_TIMEOUT_MS);
+    rig.machine.tick(TICKET_TIMEOUT_MS);
+    expect(rig.machine.phase).toMatchObject({ at: 'waiting', cause: { code: 'control' } });
+    rig.machine.tick(rig.machine.pollTimeout() ?? 0);
+    expect(rig.machine.want).toEqual({ kind: 'ticket', n: 2 });
+  });
+
+  it('a hanging control does not keep a session that can resume', () => {
+    const rig = new Rig().start().pass(STABLE_MS);
+    rig.controlHangs = true;
+    rig.cut(4003);
+    expect(rig.machine.phase.at).toBe('ticketing');
+    rig.pass(TICKET_TIMEOUT_MS);
+    expect(rig.machine.phase.at).toBe('live');
+    expect(rig.host.firsts.at(-1)).toMatchObject({ ticket: 'rxr1.r' });
+  });
+
+  it('waking asks for the ticket anew', () => {
+    const rig = new Rig();
+    rig.machine.start(0);
+    rig.machine.wake(TICKET_TIMEOUT_MS - 1);
+    expect(rig.machine.want).toEqual({ kind: 'ticket', n: 2 });
+    expect(rig.machine.pollTimeout()).toBe(2 * TICKET_TIMEOUT_MS - 1);
   });
 
   it('waking skips the wait', () => {

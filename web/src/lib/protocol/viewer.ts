@@ -17,6 +17,7 @@ import {
   GREETING_TIMEOUT_MS,
   PROTOCOL_VERSION,
   STABLE_MS,
+  TICKET_TIMEOUT_MS,
 } from './limits';
 import {
   decodeMessage,
@@ -96,6 +97,7 @@ export class ViewerMachine {
     switch (phase.at) {
       case 'waiting':
         return phase.until;
+      case 'ticketing':
       case 'dialing':
       case 'greeting':
       case 'proving':
@@ -104,7 +106,6 @@ export class ViewerMachine {
       case 'live':
         return this.#streams.deadline;
       case 'new':
-      case 'ticketing':
       case 'over':
         return null;
     }
@@ -217,7 +218,7 @@ export class ViewerMachine {
   tick(now: number): void {
     this.#advance(now);
     const deadline = 'deadline' in this.#phase ? this.#phase.deadline : null;
-    if (deadline !== null && now >= deadline) this.#lost('now', TIMEOUT, now);
+    if (deadline !== null && now >= deadline) this.#late(now);
     if (this.#phase.at === 'live' && this.#streams.heartbeat.isDead(now)) {
       return this.#lost('now', TIMEOUT, now);
     }
@@ -229,6 +230,7 @@ export class ViewerMachine {
     this.#backoff.reset();
     const phase = this.#phase;
     if (phase.at === 'waiting') this.#attempt(phase.ticket, now);
+    else if (phase.at === 'ticketing') this.#attempt(true, now);
     else if (phase.at === 'dialing') this.#dial(now);
     else this.#streams.heartbeat.probe(now);
     this.tick(now);
@@ -306,7 +308,13 @@ export class ViewerMachine {
   #attempt(ticket: boolean, now: number): void {
     if (!ticket && this.#canResume()) return this.#dial(now);
     this.#attempts += 1;
-    this.#enter({ at: 'ticketing', n: this.#attempts });
+    this.#enter({ at: 'ticketing', n: this.#attempts, deadline: now + TICKET_TIMEOUT_MS });
+  }
+
+  /** The step at hand took too long. */
+  #late(now: number): void {
+    if (this.#phase.at === 'ticketing') this.ticketFailed(NO_TICKET, false, now);
+    else this.#lost('now', TIMEOUT, now);
   }
 
   #dial(now: number): void {
@@ -426,6 +434,7 @@ function wantIn(phase: Phase): Want {
 }
 
 const TIMEOUT: Cause = { code: 'timeout', message: 'no answer' };
+const NO_TICKET: Cause = { code: 'control', message: 'no answer to the ticket request' };
 const NO_CREDENTIAL: Cause = { code: 'bad_ticket', message: 'no ticket to present' };
 
 function isRetry(text: string): text is Retry {

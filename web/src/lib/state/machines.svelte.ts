@@ -1,7 +1,7 @@
 /** The machines of this account, live: filled by the event stream's `hello`, kept by its changes. */
 import { SvelteMap } from 'svelte/reactivity';
 import { api, call } from '$lib/api/client';
-import { EventStream } from '$lib/api/events.svelte';
+import { SharedStream } from '$lib/api/shared-events.svelte';
 import type { ServerEvent } from '$lib/api/sse';
 import type { Machine } from '$lib/api/types';
 
@@ -12,7 +12,7 @@ export class Machines {
   readonly byId = new SvelteMap<string, Machine>();
   /** False until the first list has come. */
   ready = $state(false);
-  readonly stream: EventStream;
+  readonly stream: SharedStream;
   /** A machine that was not there when the page opened and has just come online for the first time. */
   newcomer: Machine | undefined = $state.raw();
   #listeners = new Set<ArrivalListener>();
@@ -25,7 +25,10 @@ export class Machines {
   });
 
   constructor(url = '/api/events') {
-    this.stream = new EventStream(url, (event) => this.apply(event));
+    this.stream = new SharedStream(url, {
+      deliver: (event) => this.apply(event),
+      summary: () => this.#summary(),
+    });
   }
 
   /** Calls back whenever a machine comes online; returns what ends that. */
@@ -49,6 +52,12 @@ export class Machines {
       default:
         break;
     }
+  }
+
+  /** What is known, as the event that would tell it. */
+  #summary(): ServerEvent | null {
+    if (!this.ready) return null;
+    return { event: 'hello', data: JSON.stringify({ machines: [...this.byId.values()] }) };
   }
 
   async rename(id: string, name: string): Promise<void> {

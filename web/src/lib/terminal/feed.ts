@@ -25,16 +25,10 @@ export interface FeedReports {
 export class Feed {
   readonly #terminal: FedTerminal;
   readonly #reports: FeedReports;
-  #painting = false;
 
   constructor(terminal: FedTerminal, reports: FeedReports) {
     this.#terminal = terminal;
     this.#reports = reports;
-  }
-
-  /** Whether a snapshot is being parsed: what the terminal says by itself meanwhile is an echo of the past. */
-  get painting(): boolean {
-    return this.#painting;
   }
 
   /** Takes an event; those that do not concern the terminal are passed over. */
@@ -61,14 +55,10 @@ export class Feed {
     bytes: Uint8Array | '',
   ): void {
     this.#terminal.write(CLEAN, () => {
-      this.#painting = true;
       this.#terminal.reset();
       this.#resize(size.cols, size.rows);
     });
-    this.#terminal.write(bytes, () => {
-      this.#painting = false;
-      this.#reports.parsed(generation, offset);
-    });
+    this.#terminal.write(bytes, () => this.#reports.parsed(generation, offset));
   }
 
   #resize(cols: number, rows: number): void {

@@ -11,6 +11,7 @@ import '@xterm/xterm/css/xterm.css';
 import { latin1, utf8 } from '../protocol/bytes';
 import type { ViewerEvent } from '../protocol/phase';
 import { Feed } from './feed';
+import { FocusReports } from './focus';
 import { FONT_FAMILY, FONT_SIZE } from './font';
 import { followable, followsLink, openLink } from './links';
 import { needsConsent, type Paste, preparePaste } from './paste';
@@ -38,8 +39,8 @@ export interface ScreenReports {
   askLink(address: string): void;
   /** Search found so many, and stands at one of them; −1: too many to say. */
   found(at: number, count: number): void;
-  /** Whether a key press belongs to the page rather than to the terminal. */
-  isPageKey(event: KeyboardEvent): boolean;
+  /** Whether a key press is to be left to the browser. The page's own never come here. */
+  isBrowserKey(event: KeyboardEvent): boolean;
 }
 
 /** How to look for something. */
@@ -51,9 +52,6 @@ export interface Search {
 
 /** Lines kept above the screen; the host's snapshot brings up to 5,000. */
 const SCROLLBACK_LINES = 10_000;
-/** A terminal's own reports of focus, not to be sent while the past is painted. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence begins with one
-const FOCUS_REPORT = /^\u001b\[[IO]$/;
 
 /** One terminal. */
 export class Screen {
@@ -63,8 +61,11 @@ export class Screen {
   readonly #renderer: Renderer;
   readonly #fit = new FitAddon();
   readonly #search = new SearchAddon({ highlightLimit: 2_000 });
+  readonly #focus = new FocusReports();
   readonly #ended = new AbortController();
   #searchColours: SearchColours;
+  /** How it was looked for last. */
+  #searched: Omit<Search, 'text'> | null = null;
   #space: Box | null = null;
   /** The room there was in a space, at the normal font. */
   #fitted: { readonly space: Box; readonly room: Cells } | null = null;
@@ -86,6 +87,8 @@ export class Screen {
   open(element: HTMLElement): void {
     this.#terminal.open(element);
     const { signal } = this.#ended;
+    const { textarea } = this.#terminal;
+    if (textarea) this.#focus.watch(element, textarea, signal);
     // Before xterm's own listener, which would paste as it stands.
     element.addEventListener('paste', (event) => this.#pasted(event), { capture: true, signal });
   }
@@ -160,12 +163,20 @@ export class Screen {
 
   /** Looks for something, onwards or back from where it stands. False: it is nowhere, or no regular expression. */
   find({ text, ...options }: Search, back: boolean, incremental = false): boolean {
+    this.#searchAnew(options);
     try {
       const all = { ...options, incremental, decorations: this.#searchColours };
       return back ? this.#search.findPrevious(text, all) : this.#search.findNext(text, all);
     } catch {
       return false;
     }
+  }
+
+  /** The add-on counts anew for another text only, not for other options (xterm addon-search 0.16). */
+  #searchAnew({ regex, caseSensitive }: Omit<Search, 'text'>): void {
+    const before = this.#searched;
+    this.#searched = { regex, caseSensitive };
+    if (before?.regex !== regex || before.caseSensitive !== caseSensitive) this.endSearch();
   }
 
   /** Forgets what was looked for. */
@@ -215,11 +226,10 @@ export class Screen {
   #wire(): void {
     const terminal = this.#terminal;
     terminal.onData((data) => {
-      if (this.#feed.painting && FOCUS_REPORT.test(data)) return;
-      this.#reports.typed(utf8(data));
+      if (this.#focus.passes(data)) this.#reports.typed(utf8(data));
     });
     terminal.onBinary((data) => this.#reports.typed(latin1(data)));
-    terminal.attachCustomKeyEventHandler((event) => !this.#reports.isPageKey(event));
+    terminal.attachCustomKeyEventHandler((event) => !this.#reports.isBrowserKey(event));
     this.#search.onDidChangeResults(({ resultIndex, resultCount }) => {
       this.#reports.found(resultIndex, resultCount);
     });

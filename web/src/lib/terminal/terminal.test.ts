@@ -1,6 +1,7 @@
 import { Terminal } from '@xterm/xterm';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { Feed } from './feed';
+import { FocusReports } from './focus';
 import { followable, followsLink } from './links';
 import { needsConsent, preparePaste } from './paste';
 import { swallowQueries } from './queries';
@@ -18,6 +19,7 @@ beforeAll(() => {
   // jsdom has no matchMedia; xterm asks it for the pixel ratio.
   vi.stubGlobal('matchMedia', () => ({
     addListener: vi.fn(),
+    removeListener: vi.fn(),
     addEventListener: vi.fn(),
     removeEventListener: vi.fn(),
     matches: false,
@@ -56,6 +58,7 @@ describe('queries', () => {
     ['title', `${ESC}[21t`],
     ['icon', `${ESC}[20t`],
     ['terminal parameters', `${ESC}[x`],
+    ['reports of focus switched on', `${ESC}[?1004h`],
   ] as const;
 
   it.each(QUERIES)('out_02 %s types nothing', async (_name, query) => {
@@ -65,7 +68,8 @@ describe('queries', () => {
     });
     swallowQueries(terminal.parser);
     const typed: string[] = [];
-    terminal.onData((data) => typed.push(data));
+    const focus = new FocusReports();
+    terminal.onData((data) => focus.passes(data) && typed.push(data));
     terminal.onBinary((data) => typed.push(data));
     await parsed(terminal, `before${query}after`);
     expect(typed).toEqual([]);
@@ -77,9 +81,30 @@ describe('queries', () => {
     const terminal = new Terminal({ allowProposedApi: true });
     const typed: string[] = [];
     terminal.onData((data) => typed.push(data));
-    await parsed(terminal, `${ESC}[c${ESC}[6n${ESC}P$qm${ESC}\\`);
-    expect(typed).toHaveLength(3);
+    await parsed(terminal, `${ESC}[c${ESC}[6n${ESC}P$qm${ESC}\\${ESC}[?1004h`);
+    expect(typed).toHaveLength(4);
     terminal.dispose();
+  });
+
+  it('out_02 focus is reported when it changes, not when a program asks for reports', async () => {
+    const terminal = new Terminal({ allowProposedApi: true });
+    const element = document.body.appendChild(document.createElement('div'));
+    terminal.open(element);
+    const typed: string[] = [];
+    const focus = new FocusReports();
+    terminal.onData((data) => focus.passes(data) && typed.push(data));
+    const { textarea } = terminal;
+    if (textarea) focus.watch(element, textarea, new AbortController().signal);
+    terminal.focus();
+    await parsed(terminal, `${ESC}[?1004h`);
+    expect(typed).toEqual([]);
+    terminal.blur();
+    terminal.focus();
+    expect(typed).toEqual([`${ESC}[O`, `${ESC}[I`]);
+    await parsed(terminal, `${ESC}[?1004l${ESC}[?1004h`);
+    expect(typed).toHaveLength(2);
+    terminal.dispose();
+    element.remove();
   });
 });
 
@@ -119,7 +144,6 @@ describe('feed', () => {
       [30, 6],
     ]);
     expect([terminal.cols, terminal.rows]).toEqual([30, 6]);
-    expect(feed.painting).toBe(false);
     terminal.dispose();
   });
 });

@@ -8,5 +8,5 @@ export const connect: Connect = ({ machine, session }, options) =>
     ...options,
     session,
     key: loadViewerKey,
-    grant: (confirmation) => fetchTicket(machine, session, confirmation),
+    grant: (confirmation, signal) => fetchTicket(machine, session, confirmation, signal),
   });

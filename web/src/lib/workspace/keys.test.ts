@@ -2,13 +2,13 @@
 import { describe, expect, it } from 'vitest';
 import { actionOf, isPasteKey, type KeyPress } from './keys';
 
-/** `ctrl+shift+KeyT` as a key press. */
-function press(keys: string): KeyPress {
+/** `ctrl+shift+KeyT` as a key press; what it types is the digit on it, or named. */
+function press(keys: string, key?: string): KeyPress {
   const parts = keys.split('+');
   const code = parts.pop() ?? '';
   return {
     code,
-    key: code,
+    key: key ?? code.replace('Digit', ''),
     ctrlKey: parts.includes('ctrl'),
     shiftKey: parts.includes('shift'),
     altKey: parts.includes('alt'),
@@ -50,6 +50,11 @@ describe('keys of the workspace', () => {
     'ctrl+shift+KeyV',
   ])('%s is left to the terminal', (keys) => {
     expect(actionOf(press(keys))).toBeNull();
+  });
+
+  it('a layout on which Alt and a digit type something keeps it', () => {
+    expect(actionOf(press('alt+Digit5', '∞'))).toBeNull();
+    expect(actionOf(press('alt+Digit7', '|'))).toBeNull();
   });
 
   it('the paste key is left to the browser', () => {

@@ -76,7 +76,7 @@ export function actionOf(press: KeyPress): Action | null {
     case 'ctrl':
       return CTRL[press.code] ?? null;
     case 'alt':
-      return tabByNumber(press.code);
+      return tabByNumber(press);
     default:
       return null;
   }
@@ -91,7 +91,8 @@ function modifiers({ ctrlKey, altKey, shiftKey }: KeyPress): string {
   return [ctrlKey && 'ctrl', altKey && 'alt', shiftKey && 'shift'].filter(Boolean).join('+');
 }
 
-function tabByNumber(code: string): Action | null {
+/** Alt with a digit types another character on some layouts (⌥5 is ∞): then it is the terminal's. */
+function tabByNumber({ code, key }: KeyPress): Action | null {
   const digit = /^Digit([1-9])$/.exec(code)?.[1];
-  return digit ? { do: 'select', index: Number(digit) - 1 } : null;
+  return digit && digit === key ? { do: 'select', index: Number(digit) - 1 } : null;
 }

@@ -22,8 +22,8 @@ describe('layout', () => {
   it('comes back as it was kept, and holds no credential', () => {
     const store = memory();
     const layout = { places: [place], active: keyOf(place) };
-    saveLayout(store, layout);
-    expect(loadLayout(store)).toEqual(layout);
+    saveLayout(store, 'me', layout);
+    expect(loadLayout(store, 'me')).toEqual(layout);
     expect(Object.keys(JSON.parse(store.value ?? '').places[0])).toEqual([
       'machine',
       'session',
@@ -36,10 +36,16 @@ describe('layout', () => {
     ['nothing', null],
     ['no JSON', '{'],
     ['another shape', '{"tabs":[]}'],
-    ['places that are none', '{"places":[1,{},null]}'],
-    ['ids that are none', JSON.stringify({ places: [{ ...place, session: '../x' }] })],
+    ['places that are none', '{"user":"me","places":[1,{},null]}'],
+    ['ids that are none', JSON.stringify({ user: 'me', places: [{ ...place, session: '../x' }] })],
   ])('%s is as no layout', (_what, value) => {
-    expect(loadLayout(memory(value)).places).toEqual([]);
+    expect(loadLayout(memory(value), 'me').places).toEqual([]);
+  });
+
+  it("is nobody else's", () => {
+    const store = memory();
+    saveLayout(store, 'me', { places: [place], active: null });
+    expect(loadLayout(store, 'another').places).toEqual([]);
   });
 
   it('a store that refuses costs nothing but the memory', () => {
@@ -51,8 +57,8 @@ describe('layout', () => {
         throw new Error('full');
       },
     };
-    expect(loadLayout(store).places).toEqual([]);
-    expect(() => saveLayout(store, { places: [], active: null })).not.toThrow();
+    expect(loadLayout(store, 'me').places).toEqual([]);
+    expect(() => saveLayout(store, 'me', { places: [], active: null })).not.toThrow();
   });
 
   it('a name loses controls, edges and length', () => {

@@ -1,6 +1,7 @@
 /**
  * Which tabs are open, for as long as the browser tab lives. Ids and names only: no credential is ever
- * stored, a page that comes back asks for new tickets with a new key.
+ * stored, a page that comes back asks for new tickets with a new key. They are one person's: another one who signs in in
+ * the same browser tab begins with none.
  */
 
 /** One tab, as it is remembered. */
@@ -39,26 +40,26 @@ export function tidyName(name: string): string {
   return Array.from(name.replaceAll(/\p{C}/gu, '').trim()).slice(0, NAME_MAX).join('');
 }
 
-/** The layout kept; what is not one is as nothing. */
-export function loadLayout(store: LayoutStore): Layout {
+/** The layout kept for this person; what is not one is as nothing. */
+export function loadLayout(store: LayoutStore, user: string): Layout {
   try {
-    return parse(JSON.parse(store.getItem(KEY) ?? 'null'));
+    return parse(JSON.parse(store.getItem(KEY) ?? 'null'), user);
   } catch {
     return NOTHING;
   }
 }
 
-/** Keeps a layout. */
-export function saveLayout(store: LayoutStore, layout: Layout): void {
+/** Keeps a person's layout. */
+export function saveLayout(store: LayoutStore, user: string, layout: Layout): void {
   try {
-    store.setItem(KEY, JSON.stringify(layout));
+    store.setItem(KEY, JSON.stringify({ user, ...layout }));
   } catch {
     // Full or forbidden: the tabs then live as long as the page.
   }
 }
 
-function parse(value: unknown): Layout {
-  if (!isRecord(value) || !Array.isArray(value.places)) return NOTHING;
+function parse(value: unknown, user: string): Layout {
+  if (!isRecord(value) || value.user !== user || !Array.isArray(value.places)) return NOTHING;
   const places = value.places.map(parsePlace).filter((place) => place !== null);
   const active = value.active;
   return {

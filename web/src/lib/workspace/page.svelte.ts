@@ -1,6 +1,7 @@
 /** The workspace page: its tabs joined to the keyboard, the address and the toasts. */
 import type { Machine } from '$lib/api/types';
 import { router } from '$lib/router/router.svelte';
+import { account } from '$lib/state/account.svelte';
 import { sheet } from '$lib/state/sheet.svelte';
 import { shortcuts } from '$lib/state/shortcuts.svelte';
 import { toasts } from '$lib/state/toasts.svelte';
@@ -16,12 +17,15 @@ export class WorkspacePage {
   readonly workspace = new Workspace({
     makeTab: (place, changed) => this.#makeTab(place, changed),
     store: sessionStorage,
+    user: account.me?.user.id ?? '',
     newId: uuid,
   });
   /** The tab whose name is being written. */
   renaming: SessionTab | null = $state.raw(null);
   /** The tab whose session may be ended, once that is confirmed. */
   ending: SessionTab | null = $state.raw(null);
+  /** The tab that is to be closed although something in it is unfinished, once that is confirmed. */
+  closing: SessionTab | null = $state.raw(null);
   /** The machine of the address that was come to. */
   arrivedAt: string | null = null;
   #online: ReadonlySet<string> = new Set();
@@ -50,16 +54,18 @@ export class WorkspacePage {
     tab.screen?.focus();
   }
 
-  /** Ends the session itself and takes its tab away. */
+  /** Closes a tab, after a question where something in it is unfinished. */
+  close(tab: SessionTab | null): void {
+    if (tab?.unfinished) this.closing = tab;
+    else if (tab) this.workspace.close(tab);
+  }
+
+  /** Ends the session itself. Its tab stays until that has been heard. */
   end(tab: SessionTab): void {
-    if (tab.phase.at === 'live') {
-      tab.link?.endSession();
-      this.workspace.close(tab);
-    } else {
-      // Not reachable now: the tab stays until the end has been told and heard.
-      tab.link?.endSession();
-      toasts.show({ kind: 'info', text: 'The session ends as soon as its machine is reached' });
-    }
+    if (tab.phase.at === 'over') return this.workspace.close(tab);
+    tab.end();
+    if (tab.phase.at === 'live') return;
+    toasts.show({ kind: 'info', text: 'The session ends as soon as its machine is reached' });
   }
 
   /** Listens to keys and to the page's end; returns what ends that. */
@@ -71,6 +77,7 @@ export class WorkspacePage {
       () => removeEventListener('keydown', pressed, { capture: true }),
       shortcuts.add(...BINDINGS.map((binding) => ({ ...binding, run: () => {} }))),
       this.#leaveWithPage(),
+      this.#askBeforeLeaving(),
     ];
     return () => {
       for (const end of ends) end();
@@ -82,7 +89,11 @@ export class WorkspacePage {
       place,
       viewer: uuid(),
       connect,
-      reports: { changed, notice: (text) => toasts.show({ kind: 'info', text }) },
+      reports: {
+        changed,
+        notice: (text) => toasts.show({ kind: 'info', text }),
+        ended: (tab) => this.workspace.close(tab),
+      },
     });
   }
 
@@ -95,13 +106,27 @@ export class WorkspacePage {
     return () => removeEventListener('pagehide', hidden);
   }
 
+  /** The browser asks the person before a page with unfinished tabs is closed or reloaded. */
+  #askBeforeLeaving(): () => void {
+    const leaving = (event: BeforeUnloadEvent) => {
+      if (this.workspace.tabs.some(({ unfinished }) => unfinished)) event.preventDefault();
+    };
+    addEventListener('beforeunload', leaving);
+    return () => removeEventListener('beforeunload', leaving);
+  }
+
   #pressed(event: KeyboardEvent): void {
     if (document.querySelector('dialog[open]')) return;
     const action = actionOf(event);
-    if (!action) return;
+    if (!action || this.#isNothing(action)) return;
     event.preventDefault();
     event.stopPropagation();
     if (!event.repeat || action.do === 'next' || action.do === 'previous') this.#act(action);
+  }
+
+  /** A key for a tab that is not there is the terminal's. */
+  #isNothing(action: Action): boolean {
+    return action.do === 'select' && !this.workspace.tabs[action.index];
   }
 
   #act(action: Action): void {
@@ -111,7 +136,7 @@ export class WorkspacePage {
       case 'new':
         return this.#new();
       case 'close':
-        return active ? workspace.close(active) : undefined;
+        return this.close(active);
       case 'next':
         return workspace.step(1);
       case 'previous':

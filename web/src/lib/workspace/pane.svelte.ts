@@ -7,7 +7,7 @@ import type { Paste } from '../terminal/paste';
 import { Screen, type Search } from '../terminal/screen';
 import type { Cells } from '../terminal/size';
 import type { Colours } from '../terminal/theme';
-import { actionOf, isPasteKey } from './keys';
+import { isPasteKey } from './keys';
 import type { SessionTab, Shown } from './tab.svelte';
 
 /** One tab's terminal on the page. */
@@ -39,7 +39,7 @@ export class Pane implements Shown {
         overLink: (address) => (this.link = address),
         askLink: (address) => (this.askedLink = address),
         found: (at, count) => (this.found = { at, count }),
-        isPageKey: (event) => isPasteKey(event) || actionOf(event) !== null,
+        isBrowserKey: isPasteKey,
       },
       colours,
     );

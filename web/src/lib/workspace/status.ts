@@ -73,8 +73,8 @@ export function troubleAfter(phase: Phase, before: Trouble | null, now: number):
 }
 
 /** How a viewer stands. An attempt in between two waits does not change what is the matter. */
-export function standingOf(phase: Phase, trouble: Trouble | null): Standing {
-  if (phase.at === 'live') return RUNNING;
+export function standingOf(phase: Phase, trouble: Trouble | null, ending = false): Standing {
+  if (phase.at === 'live') return ending ? ENDING : RUNNING;
   if (phase.at === 'over') return over(phase.ending);
   if (trouble) return waiting(trouble.cause, phase.at === 'waiting' ? phase.until : null);
   return CONNECTING;
@@ -87,6 +87,8 @@ const RUNNING: Standing = {
   retryAt: null,
   remedies: [],
 };
+/** It was asked to end and still runs. */
+const ENDING: Standing = { ...RUNNING, label: 'Ending' };
 const CONNECTING: Standing = { ...RUNNING, status: 'connecting', label: 'Connecting' };
 
 /** How a session ended, in words. */

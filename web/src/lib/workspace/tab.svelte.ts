@@ -45,6 +45,8 @@ export interface TabReports {
   changed(): void;
   /** Something a person should hear of once. */
   notice(text: string): void;
+  /** The session has ended because {@link SessionTab.end} asked for it. */
+  ended(tab: SessionTab): void;
 }
 
 /** How a tab is made. */
@@ -88,7 +90,12 @@ export class SessionTab {
   /** Whether it ever was: a terminal is made, and attached, when it is first looked at. */
   everShown = $state(false);
 
-  readonly standing: Standing = $derived(standingOf(this.phase, this.trouble));
+  /** Its session is to end, and has not been heard to. */
+  ending = $state(false);
+
+  /** Whether closing it now could lose something: input that is not acknowledged, or the wish to end the session. */
+  readonly unfinished = $derived(this.phase.at !== 'over' && (this.pending > 0 || this.ending));
+  readonly standing: Standing = $derived(standingOf(this.phase, this.trouble, this.ending));
   readonly label = $derived(this.name || this.title || 'shell');
   readonly holderName = $derived(
     this.viewers.find(({ viewer }) => viewer === this.holder)?.name ?? null,
@@ -166,8 +173,16 @@ export class SessionTab {
     this.#note(event);
   }
 
+  /** Ends the session itself: told until it is heard, then {@link TabReports.ended}. */
+  end(): void {
+    this.ending = true;
+    this.#link?.endSession();
+  }
+
   /** Leaves; the session goes on. */
   dispose(): void {
+    if (this.pending > 0)
+      this.#options.reports.notice(`${this.pending} bytes typed may not have reached the session`);
     this.#link?.dispose();
     this.#screen = null;
   }
@@ -189,6 +204,7 @@ export class SessionTab {
         this.phase = event.phase;
         this.trouble = troubleAfter(event.phase, this.trouble, performance.now());
         if (event.phase.at !== 'live') this.rtt = null;
+        if (this.ending && isGone(event.phase)) this.#options.reports.ended(this);
         return;
       case 'opened':
         return this.#opened(event.opened);
@@ -245,4 +261,14 @@ export class SessionTab {
     this.#fresh = false;
     this.#options.reports.changed();
   }
+}
+
+/** Whether the session is known to be no more. */
+function isGone(phase: Phase): boolean {
+  if (phase.at !== 'over') return false;
+  const { ending } = phase;
+  return (
+    ending.kind === 'exited' ||
+    (ending.kind === 'refused' && ending.cause.code === 'session_not_found')
+  );
 }

@@ -7,6 +7,8 @@ import type { SessionTab } from './tab.svelte';
 export interface WorkspaceOptions {
   readonly makeTab: (place: Place, changed: () => void) => SessionTab;
   readonly store: LayoutStore;
+  /** Whose tabs these are. */
+  readonly user: string;
   readonly newId: () => string;
 }
 
@@ -34,7 +36,7 @@ export class Workspace {
 
   /** Brings back the tabs of before the reload. */
   restore(): void {
-    const { places, active } = loadLayout(this.#options.store);
+    const { places, active } = loadLayout(this.#options.store, this.#options.user);
     const keys = new Set<string>();
     for (const place of places) {
       if (keys.has(keyOf(place))) continue;
@@ -137,7 +139,8 @@ export class Workspace {
   /** Remembers the tabs. */
   save(): void {
     const places = this.tabs.map(({ place }) => place);
-    saveLayout(this.#options.store, { places, active: this.#activeKey });
+    const { store, user } = this.#options;
+    saveLayout(store, user, { places, active: this.#activeKey });
   }
 
   /** Leaves all sessions; they go on. */

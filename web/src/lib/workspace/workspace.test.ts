@@ -58,15 +58,20 @@ function bench(stored?: string) {
   };
   let next = 100;
   const notices: string[] = [];
-  const workspace = new Workspace({
+  const workspace: Workspace = new Workspace({
     store,
+    user: ME,
     newId: () => id(next++),
     makeTab: (place, changed) =>
       new SessionTab({
         place,
         viewer: id(900),
         connect,
-        reports: { changed, notice: (text) => notices.push(text) },
+        reports: {
+          changed,
+          notice: (text) => notices.push(text),
+          ended: (tab) => workspace.close(tab),
+        },
       }),
   });
   return { workspace, links, notices, kept: () => kept ?? '' };
@@ -236,6 +241,66 @@ describe('tab', () => {
     if (tab.link) vi.mocked(tab.link.write).mockReturnValue(false);
     tab.type(Uint8Array.of(1));
     expect(notices).toEqual(['Nothing was typed: too much is waiting to be sent']);
+  });
+});
+
+describe('ending a session', () => {
+  const live = { at: 'live', n: 1, since: 0 } as const;
+  const exit = { code: null, signal: 1, offset: 0 };
+  const ended = { at: 'over', ending: { kind: 'exited', exit } } as const;
+
+  function asked() {
+    const { workspace, notices } = bench();
+    const tab = workspace.attach(id(1), id(2));
+    tab.setRoom({ cols: 80, rows: 24 });
+    tab.take({ type: 'phase', phase: live });
+    tab.end();
+    return { workspace, notices, tab };
+  }
+
+  it('keeps the tab, and its connection, until the end has been heard', () => {
+    const { workspace, tab } = asked();
+    expect(tab.link?.endSession).toHaveBeenCalledOnce();
+    expect(tab.link?.dispose).not.toHaveBeenCalled();
+    expect(workspace.tabs).toEqual([tab]);
+    expect(tab.standing.label).toBe('Ending');
+    expect(tab.unfinished).toBe(true);
+    tab.take({ type: 'phase', phase: ended });
+    expect(workspace.tabs).toEqual([]);
+  });
+
+  it('a session that is gone already has ended', () => {
+    const { workspace, tab } = asked();
+    const cause = { code: 'session_not_found', message: '' };
+    tab.take({ type: 'phase', phase: { at: 'over', ending: { kind: 'refused', cause } } });
+    expect(workspace.tabs).toEqual([]);
+  });
+
+  it('a tab that was refused stays and says why', () => {
+    const { workspace, tab } = asked();
+    const cause = { code: 'revoked', message: '' };
+    tab.take({ type: 'phase', phase: { at: 'over', ending: { kind: 'refused', cause } } });
+    expect(workspace.tabs).toEqual([tab]);
+    expect(tab.unfinished).toBe(false);
+  });
+});
+
+describe('input on its way', () => {
+  it('makes a tab unfinished until it is acknowledged or the session is over', () => {
+    const { workspace } = bench();
+    const tab = workspace.attach(id(1), id(2));
+    tab.take({ type: 'input', acked: 0, pending: 3 });
+    expect(tab.unfinished).toBe(true);
+    tab.take({ type: 'input', acked: 3, pending: 0 });
+    expect(tab.unfinished).toBe(false);
+  });
+
+  it('that is left behind is told', () => {
+    const { workspace, notices } = bench();
+    const tab = workspace.attach(id(1), id(2));
+    tab.take({ type: 'input', acked: 0, pending: 3 });
+    workspace.close(tab);
+    expect(notices).toEqual(['3 bytes typed may not have reached the session']);
   });
 });
 

@@ -43,8 +43,10 @@ export class Rig {
   readonly events: ViewerEvent[] = [];
   readonly machine: ViewerMachine;
   tickets = 0;
-  /** Whether control answers. */
+  /** Whether control grants. */
   control = true;
+  /** Whether control says nothing at all. */
+  controlHangs = false;
   /** Whether transports open. */
   network = true;
   #transport: number | null = null;
@@ -158,6 +160,7 @@ export class Rig {
 
   #ticket(n: number): boolean {
     this.#asked = n;
+    if (this.controlHangs) return true;
     if (this.control) {
       this.tickets += 1;
       const credentials = { ticket: `rxt1.${this.tickets}`, resume: 'rxr1.r' };

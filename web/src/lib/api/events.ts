@@ -6,8 +6,22 @@ import { type ServerEvent, SseReader } from './sse';
 
 export type StreamState = 'connecting' | 'live' | 'offline' | 'signed-out';
 
+/** Where a stream stands. */
+export interface StreamStanding {
+  readonly state: StreamState;
+  /** When the next attempt is made while offline, in ms since the epoch. */
+  readonly retryAt: number | undefined;
+}
+
+/** Whom a stream tells. */
+export interface StreamListener {
+  deliver(event: ServerEvent): void;
+  /** Told at every change, and with every sign of life while `live`. */
+  stands(standing: StreamStanding): void;
+}
+
 /** A stream silent for longer than this is dead: control writes a comment every 15 s. */
-const SILENCE_MS = 40_000;
+export const SILENCE_MS = 40_000;
 /** First and longest pause before dialling again. */
 const BACKOFF_MS = { first: 500, longest: 15_000 };
 /** A stream this old was healthy: the next failure starts from the first pause again. */
@@ -20,21 +34,22 @@ export function backoff(attempt: number, random: () => number = Math.random): nu
 }
 
 export class EventStream {
-  state: StreamState = $state('connecting');
-  /** When the next attempt is made while offline, in ms since the epoch. */
-  retryAt: number | undefined = $state();
-
   readonly #url: string;
-  readonly #deliver: (event: ServerEvent) => void;
+  readonly #listener: StreamListener;
+  #standing: StreamStanding = { state: 'connecting', retryAt: undefined };
   #cut: AbortController | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
   #watchdog: ReturnType<typeof setTimeout> | undefined;
   #attempt = 0;
   #running = false;
 
-  constructor(url: string, deliver: (event: ServerEvent) => void) {
+  constructor(url: string, listener: StreamListener) {
     this.#url = url;
-    this.#deliver = deliver;
+    this.#listener = listener;
+  }
+
+  get standing(): StreamStanding {
+    return this.#standing;
   }
 
   /** Connects and stays connected until `stop`. */
@@ -42,7 +57,7 @@ export class EventStream {
     if (this.#running) return;
     this.#running = true;
     this.#attempt = 0;
-    this.state = 'connecting';
+    this.#stand('connecting');
     addEventListener('online', this.#wake);
     document.addEventListener('visibilitychange', this.#wake);
     void this.#connect();
@@ -57,21 +72,22 @@ export class EventStream {
     this.#cut?.abort();
   }
 
-  /** Tries at once instead of waiting for the pause to end. */
+  /** Tries at once instead of waiting for the pause, or for an attempt that hangs, to end. */
   retryNow(): void {
-    if (!this.#running || this.state !== 'offline') return;
-    clearTimeout(this.#retry);
-    void this.#connect();
+    if (this.#running && this.#standing.state === 'offline') void this.#connect();
   }
 
   readonly #wake = () => {
     if (document.visibilityState === 'visible') this.retryNow();
   };
 
+  /** One attempt; whatever the one before it still holds is let go. */
   async #connect(): Promise<void> {
-    this.retryAt = undefined;
+    clearTimeout(this.#retry);
+    this.#cut?.abort();
     const cut = new AbortController();
     this.#cut = cut;
+    if (this.#standing.state === 'offline') this.#stand('offline');
     this.#watch();
     const since = Date.now();
     try {
@@ -83,31 +99,30 @@ export class EventStream {
       });
       if (response.status === 401) return this.#end();
       if (!response.ok || !response.body) throw new Error(`events answered ${response.status}`);
-      await this.#read(response.body);
+      await this.#read(response.body, cut);
     } catch {
       // Refused, cut or silent: all end below, in another attempt.
     }
-    if (Date.now() - since > STABLE_MS) this.#attempt = 0;
-    if (this.#cut === cut) this.#again();
+    this.#again(cut, since);
   }
 
-  async #read(body: ReadableStream<Uint8Array>): Promise<void> {
+  async #read(body: ReadableStream<Uint8Array>, cut: AbortController): Promise<void> {
     const reader = body.getReader();
     const utf8 = new TextDecoder();
     const events = new SseReader();
     for (;;) {
       const { done, value } = await reader.read();
-      if (done || !this.#running) return;
-      this.state = 'live';
+      if (done || cut.signal.aborted) return;
       this.#watch();
+      this.#stand('live');
       for (const event of events.push(utf8.decode(value, { stream: true }))) this.#receive(event);
-      if (!this.#running) return;
+      if (cut.signal.aborted) return;
     }
   }
 
   #receive(event: ServerEvent): void {
     if (event.event === 'signed_out') this.#end();
-    else this.#deliver(event);
+    else if (this.#running) this.#listener.deliver(event);
   }
 
   #watch(): void {
@@ -115,17 +130,23 @@ export class EventStream {
     this.#watchdog = setTimeout(() => this.#cut?.abort(), SILENCE_MS);
   }
 
-  #again(): void {
+  /** The attempt is over: another one after a pause, unless another one has begun. */
+  #again(cut: AbortController, since: number): void {
+    if (!this.#running || this.#cut !== cut) return;
     clearTimeout(this.#watchdog);
-    if (!this.#running) return;
-    this.state = 'offline';
+    if (Date.now() - since > STABLE_MS) this.#attempt = 0;
     const pause = backoff(this.#attempt++);
-    this.retryAt = Date.now() + pause;
+    this.#stand('offline', Date.now() + pause);
     this.#retry = setTimeout(() => void this.#connect(), pause);
   }
 
   #end(): void {
     this.stop();
-    this.state = 'signed-out';
+    this.#stand('signed-out');
+  }
+
+  #stand(state: StreamState, retryAt?: number): void {
+    this.#standing = { state, retryAt };
+    this.#listener.stands(this.#standing);
   }
 }
