@@ -10,6 +10,8 @@ import { isAlive } from './lib/processes.mjs';
 const LAST = 1500;
 const BACK_MS = 10_000;
 const CUT_MS = 5_000;
+/** What dialling, attaching and a shell's answer may take on a busy machine. */
+const SWIFT_MS = 1_500;
 
 let browser;
 let installation;
@@ -98,6 +100,52 @@ test('an agent that is stopped is told as such, and its machine comes back with 
   await shows(page, /^new-session$/m);
   assert.deepEqual(page.complaints, []);
 });
+
+/** In the page: `silence()` makes every socket there is swallow all, both ways, as a path that died without a word; newer ones work. */
+function silenceable() {
+  const sockets = new Set();
+  window.WebSocket = class extends WebSocket {
+    constructor(...args) {
+      super(...args);
+      sockets.add(this);
+    }
+
+    send(bytes) {
+      if (!this.silent) super.send(bytes);
+    }
+
+    set onmessage(listener) {
+      super.onmessage = (event) => this.silent || listener?.(event);
+    }
+  };
+  window.silence = () => {
+    for (const socket of sockets) socket.silent = true;
+    return performance.now();
+  };
+}
+
+for (const [word, what, hint, within] of [
+  ['pings', 'by pings within 5 s', () => {}, 5_000],
+  ['hint', 'sooner when the browser says that the network is back', () => dispatchEvent(new Event('online')), 2_500],
+]) {
+  test(`a path from the browser that falls silent is found ${what}, and what was typed meanwhile arrives once`, async () => {
+    const context = await person(browser);
+    await context.addInitScript(silenceable);
+    const page = await pageOf(context);
+    await signIn(page, installation.origin);
+    await openTerminal(page, installation.origin, machine.id);
+    await page.waitForFunction(() => window.__rexec.state().rttMs !== null);
+    const since = await page.evaluate(() => window.silence());
+    await typeLine(page, `echo until''-${word}`);
+    await page.evaluate(hint);
+    await shows(page, new RegExp(`^until-${word}$`, 'm'));
+    const took = (await page.evaluate(() => performance.now())) - since;
+    assert.ok(took < within + SWIFT_MS, `typing worked again after ${took} ms`);
+    assert.equal((await text(page)).match(new RegExp(`^until-${word}$`, 'gm')).length, 1);
+    assert.deepEqual(page.complaints, []);
+    await context.close();
+  });
+}
 
 test('the network of the agent is cut for 5 s', { skip: missingNamespaces() }, async () => {
   const namespace = new Namespace();

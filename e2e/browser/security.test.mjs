@@ -305,7 +305,7 @@ test('ws_01 a page of another origin gets neither a socket nor a stream nor an a
     const tricks = ['null', `http://localhost:${port}.evil.test`, `http://evil.test:${port}`, `http://localhost:${Number(port) + 1}`, `https://localhost:${port}`, `http://localhost`, `http://xlocalhost:${port}`, `http://localhost.:${port}`, `http://user@localhost:${port}`, `http://xn--lcalhost-s2a:${port}`, `ws://localhost:${port}`, `${stage.origin}/`, ''];
     for (const origin of tricks) assert.equal(await ask('/viewer', { ...UPGRADE, host, cookie, origin }), 403, `origin ${origin}`);
     assert.equal(await ask('/viewer', { ...UPGRADE, host, cookie }), 403, 'no origin');
-    assert.equal(await ask('/viewer', { ...UPGRADE, host: 'evil.test', cookie, origin: 'http://evil.test' }), 403, 'a rebound name');
+    assert.equal(await ask('/viewer', { ...UPGRADE, host: 'evil.test', cookie, origin: 'http://evil.test' }), 421, 'a rebound name');
   });
 });
 

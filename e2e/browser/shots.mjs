@@ -5,6 +5,8 @@ import { by, launch, openTerminal, pageOf, person, shows, signIn, typeLine } fro
 import { Installation, Machine } from './lib/installation.mjs';
 
 const SIZES = { desktop: { width: 1440, height: 900 }, tablet: { width: 1024, height: 768 }, phone: { width: 390, height: 844 } };
+const FADE_MS = 300;
+const REPAINT_MS = 700;
 const out = process.argv[2] ?? 'shots';
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
@@ -12,11 +14,18 @@ mkdirSync(out, { recursive: true });
 const browser = await launch();
 const installation = await Installation.start({ owner: false });
 
+/** Colours fade; a terminal is resized after a pause, and its program then paints anew. */
+async function calm(page) {
+  const terminals = await page.locator('.xterm-screen').count();
+  await page.waitForTimeout(terminals ? REPAINT_MS : FADE_MS);
+}
+
 async function shoot(page, place) {
   for (const [size, viewport] of Object.entries(SIZES)) {
     await page.setViewportSize(viewport);
     for (const colorScheme of ['dark', 'light']) {
       await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+      await calm(page);
       await page.screenshot({ path: join(out, `${place}-${size}-${colorScheme}.png`) });
     }
   }
@@ -58,6 +67,11 @@ try {
   await typeLine(page, 'ls --color=always -la /etc | head -40');
   await shows(page, /total/);
   await shoot(page, 'workspace');
+  await page.waitForFunction(() => window.__rexec.state().rttMs !== null);
+  await by(page, 'rtt').click();
+  await by(page, 'rtt-breakdown').waitFor();
+  await shoot(page, 'workspace-connection');
+  await page.keyboard.press('Escape');
   await typeLine(page, 'htop');
   await shows(page, /F10Quit/);
   await shoot(page, 'workspace-htop');

@@ -162,6 +162,32 @@ describe('connection', () => {
     connection.dispose();
   });
 
+  it('a computer that slept is noticed by the clock, and the path is asked at once', async () => {
+    const { connection } = connect();
+    await live(connection);
+    await vi.waitFor(() => expect(connection.machine.rtt).not.toBeNull());
+    const wake = vi.spyOn(connection.machine, 'wake');
+    const real = Date.now();
+    vi.spyOn(Date, 'now').mockImplementation(() => real + 3_600_000);
+    await vi.waitFor(() => expect(wake).toHaveBeenCalled(), { timeout: 3_000 });
+    connection.dispose();
+  });
+
+  it.each([
+    ['pageshow', () => dispatchEvent(new Event('pageshow'))],
+    ['resume', () => document.dispatchEvent(new Event('resume'))],
+    ['online', () => dispatchEvent(new Event('online'))],
+    ['visibilitychange', () => document.dispatchEvent(new Event('visibilitychange'))],
+  ])('%s asks whether the path is alive', async (_name, hint) => {
+    const { connection } = connect();
+    await live(connection);
+    const pings = () => host.heard.filter(({ kind }) => kind === 0x0a).length;
+    const before = pings();
+    hint();
+    expect(pings()).toBe(before + 1);
+    connection.dispose();
+  });
+
   it('the network coming back ends the wait', async () => {
     let works = false;
     const down = new TicketError({ code: 'control', message: 'down' }, false);

@@ -46,6 +46,8 @@ interface TicketRequest {
 
 const NORMAL_CLOSURE = 1000;
 const ABNORMAL_CLOSURE = 1006;
+/** A timer this late says that the computer slept, ms: no busy page makes it that late. */
+const SLEPT_MS = 5_000;
 
 /** One viewer of one session, attached for as long as it lives. */
 export class Connection {
@@ -126,6 +128,9 @@ export class Connection {
     };
     addEventListener('online', () => this.wake(), { signal });
     addEventListener('pageshow', () => this.wake(), { signal });
+    // A page that the browser had frozen; a change of network that came without an `offline` (Chromium tells).
+    document.addEventListener('resume', () => this.wake(), { signal });
+    networkOf(navigator)?.addEventListener('change', () => this.wake(), { signal });
     document.addEventListener('visibilitychange', visible, { signal });
   }
 
@@ -174,7 +179,12 @@ export class Connection {
     const at = this.machine.pollTimeout();
     if (at === null) return;
     const delay = Math.max(0, at - performance.now());
-    this.#timer = setTimeout(() => this.#do((now) => this.machine.tick(now)), delay);
+    const due = Date.now() + delay;
+    this.#timer = setTimeout(() => {
+      // The wall clock goes on while a computer sleeps, timers do not: this is how it shows that it has slept.
+      if (Date.now() - due >= SLEPT_MS) this.wake();
+      else this.#do((now) => this.machine.tick(now));
+    }, delay);
   }
 
   // ── making the world what the machine wants ─────────────────────────────────────────────────
@@ -260,6 +270,12 @@ export class Connection {
       this.#closed(transport.n, ABNORMAL_CLOSURE, unexpected(thrown).message);
     }
   }
+}
+
+/** Where a browser tells of changes of the network (Network Information API), if it does. */
+function networkOf(browser: Navigator): EventTarget | null {
+  const network = 'connection' in browser ? browser.connection : null;
+  return network instanceof EventTarget ? network : null;
 }
 
 /** The address of the broker as control named it, or null when it is none. */

@@ -8,8 +8,8 @@ import { DEAD_AFTER_MS, DOUBT_AFTER_MS, PING_EVERY_MS, PING_FIRST_MS } from './l
 export class Heartbeat {
   #visible = true;
   #nextPing: number | null = null;
-  /** When the oldest ping not followed by anything received was sent, and how long it may stay so. */
-  #doubt: { readonly since: number; readonly patience: number } | null = null;
+  /** Until when something must be received; null: nothing was asked since something came. */
+  #doubt: number | null = null;
   #rtt: number | null = null;
 
   /** Newest round trip, ms; null when this transport has measured none. */
@@ -39,9 +39,9 @@ export class Heartbeat {
 
   /** The path is in doubt (the machine woke, the network changed): ping at once and be less patient. */
   probe(now: number): void {
-    if (this.#nextPing === null) return;
+    if (this.#nextPing === null || !this.#visible) return;
     this.#nextPing = now;
-    this.#doubt = { since: now, patience: DOUBT_AFTER_MS };
+    this.#doubt = Math.min(this.#doubt ?? Number.POSITIVE_INFINITY, now + DOUBT_AFTER_MS);
   }
 
   /** Something came. */
@@ -59,19 +59,18 @@ export class Heartbeat {
   pingDue(now: number): boolean {
     if (!this.#visible || this.#nextPing === null || now < this.#nextPing) return false;
     this.#nextPing = now + PING_EVERY_MS;
-    this.#doubt ??= { since: now, patience: DEAD_AFTER_MS };
+    this.#doubt ??= now + DEAD_AFTER_MS;
     return true;
   }
 
   /** Whether the path is dead. */
   isDead(now: number): boolean {
-    return this.#doubt !== null && now >= this.#doubt.since + this.#doubt.patience;
+    return this.#doubt !== null && now >= this.#doubt;
   }
 
   /** When {@link pingDue} or {@link isDead} changes by itself. */
   get deadline(): number | null {
     if (!this.#visible || this.#nextPing === null) return null;
-    const dead = this.#doubt ? this.#doubt.since + this.#doubt.patience : Number.POSITIVE_INFINITY;
-    return Math.min(this.#nextPing, dead);
+    return Math.min(this.#nextPing, this.#doubt ?? Number.POSITIVE_INFINITY);
   }
 }

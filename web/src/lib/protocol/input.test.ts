@@ -36,6 +36,17 @@ describe('input ledger', () => {
     expect(all(ledger)).toEqual([{ seq: 3, bytes: Uint8Array.of(4, 5) }]);
   });
 
+  it('what an older transport brought may be acknowledged before it is sent again, and is not sent again', () => {
+    const ledger = new InputLedger();
+    ledger.push(Uint8Array.of(1, 2, 3, 4, 5));
+    all(ledger);
+    ledger.resume(1);
+    ledger.push(Uint8Array.of(6));
+    expect(ledger.cancelUnsent()).toBe(1);
+    ledger.ack(4);
+    expect(all(ledger)).toEqual([{ seq: 4, bytes: Uint8Array.of(5) }]);
+  });
+
   it('an acknowledgement of what was never sent is a protocol error', () => {
     const ledger = new InputLedger();
     ledger.push(Uint8Array.of(1, 2));

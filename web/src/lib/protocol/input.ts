@@ -2,7 +2,7 @@
  * Input, exactly once. Every byte typed has a sequence number; what the host has not acknowledged is
  * kept and sent again after a reconnect, and the host drops what it has already applied.
  *
- * Invariants: `acked ≤ sent ≤ end`, `sent − acked ≤ INPUT_WINDOW`, `end − acked ≤ INPUT_QUEUE_MAX`;
+ * Invariants: `acked ≤ sent ≤ highest ≤ end`, `sent − acked ≤ INPUT_WINDOW`, `end − acked ≤ INPUT_QUEUE_MAX`;
  * a byte keeps its number for the life of the epoch.
  */
 import { concat } from './bytes';
@@ -21,6 +21,8 @@ export class InputLedger {
   #acked = 0;
   /** First byte not sent on this transport. */
   #sent = 0;
+  /** One past the last byte ever sent, on any transport: what the host may have. */
+  #highest = 0;
   /** Bytes from `#acked` on, in pieces as they came. */
   #kept: Uint8Array[] = [];
   #keptBytes = 0;
@@ -33,6 +35,11 @@ export class InputLedger {
   /** Bytes kept because they are not acknowledged. */
   get pending(): number {
     return this.#keptBytes;
+  }
+
+  /** One past the last byte accepted. */
+  get end(): number {
+    return this.#acked + this.#keptBytes;
   }
 
   /** Bytes that can be accepted now. */
@@ -50,26 +57,26 @@ export class InputLedger {
 
   /** The next piece to send within the window; null when there is none. It counts as sent. */
   next(): InputPiece | null {
-    const end = Math.min(
-      this.#acked + INPUT_WINDOW,
-      this.#acked + this.#keptBytes,
-      this.#sent + DATA_FRAME_MAX,
-    );
+    const end = Math.min(this.#acked + INPUT_WINDOW, this.end, this.#sent + DATA_FRAME_MAX);
     if (end <= this.#sent) return null;
     const piece = { seq: this.#sent, bytes: this.#slice(this.#sent, end) };
     this.#sent = end;
+    this.#highest = Math.max(this.#highest, end);
     return piece;
   }
 
-  /** The host expects byte `seq` next. */
+  /** The host has written all before `seq`: perhaps more than this transport carried, when an older one brought it. */
   ack(seq: number): void {
-    if (seq > this.#sent) throw new ProtocolError(`input ${seq} acknowledged, ${this.#sent} sent`);
+    if (seq > this.#highest) {
+      throw new ProtocolError(`input ${seq} acknowledged, ${this.#highest} sent`);
+    }
     this.#forget(seq - this.#acked);
+    this.#sent = Math.max(this.#sent, this.#acked);
   }
 
-  /** A new transport to the same epoch: the host expects `seq` next, everything from there is sent again. */
+  /** A new transport to the same epoch: the host has written all before `seq`, everything from there is sent again. */
   resume(seq: number): void {
-    if (seq < this.#acked || seq > this.#acked + this.#keptBytes) {
+    if (seq < this.#acked || seq > this.#highest) {
       throw new ProtocolError(`host expects input ${seq}, ${this.#acked} is the first kept`);
     }
     this.#forget(seq - this.#acked);
@@ -83,14 +90,15 @@ export class InputLedger {
     this.#keptBytes = 0;
     this.#acked = seq;
     this.#sent = seq;
+    this.#highest = seq;
     return dropped;
   }
 
-  /** Drops what was accepted but never sent on this transport: a person cancelled a paste. Returns the bytes dropped. */
+  /** Drops what was accepted but never sent: a person cancelled a paste. Returns the bytes dropped. */
   cancelUnsent(): number {
-    const keep = this.#sent - this.#acked;
+    const keep = this.#highest - this.#acked;
     const dropped = this.#keptBytes - keep;
-    this.#kept = keep > 0 ? [this.#slice(this.#acked, this.#sent)] : [];
+    this.#kept = keep > 0 ? [this.#slice(this.#acked, this.#highest)] : [];
     this.#keptBytes = keep;
     return dropped;
   }

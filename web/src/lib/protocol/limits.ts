@@ -29,11 +29,11 @@ export const INPUT_QUEUE_MAX = 16 * 1024 * 1024;
 export const TITLE_MAX = 128;
 
 /** How often a visible page measures the round trip, ms. */
-export const PING_EVERY_MS = 2_000;
+export const PING_EVERY_MS = 1_000;
 /** When a new transport is first measured, ms: right after attaching the page is busy painting, and would measure itself. */
 export const PING_FIRST_MS = 300;
-/** A ping unanswered, with nothing else received, for this long means the path is dead, ms. */
-export const DEAD_AFTER_MS = 5_000;
+/** A ping unanswered, with nothing else received, for this long means the path is dead, ms: with the wait for a ping, found within 5 s. */
+export const DEAD_AFTER_MS = 3_900;
 /** The same after waking up, when the path is doubted already, ms. */
 export const DOUBT_AFTER_MS = 2_500;
 /** How long control may take to answer a ticket request, ms. */

@@ -13,6 +13,9 @@ describe('messages', () => {
     );
     const input = encodeMessage({ type: 'Input', seq: 2 ** 40 + 5, bytes: Uint8Array.of(0xff) });
     expect(Array.from(input)).toEqual([0x80, 9, 0, 0, 1, 0, 0, 0, 0, 5, 0xff]);
+    expect(encodeMessage({ type: 'SnapshotAck', bytes: 9 })).toEqual(
+      Uint8Array.from([0x0d, 11, ...utf8('{"bytes":9}')]),
+    );
     expect(Array.from(encodeMessage({ type: 'Detach' }))).toEqual([0x0b, 2, 0x7b, 0x7d]);
   });
 

@@ -60,6 +60,9 @@ export interface Proof {
   readonly signature: string;
 }
 
+/** Name of the feature of a viewer that acknowledges snapshot data, and so is paced while it is sent. */
+export const SNAPSHOT_ACK = 'snapshot_ack';
+
 /** What a viewer says. `Ping.t` is any whole number of the viewer's. */
 export type ViewerMessage =
   | ({ readonly type: 'Open' } & Open)
@@ -74,6 +77,7 @@ export type ViewerMessage =
   | { readonly type: 'Ping'; readonly t: number }
   | { readonly type: 'Detach' }
   | { readonly type: 'Close' }
+  | { readonly type: 'SnapshotAck'; readonly bytes: number }
   | { readonly type: 'Input'; readonly seq: number; readonly bytes: Uint8Array };
 
 /** What a session host says. */
@@ -130,6 +134,7 @@ const KIND: Readonly<Record<ViewerMessage['type'], number>> = {
   Ping: 0x0a,
   Detach: 0x0b,
   Close: 0x0c,
+  SnapshotAck: 0x0d,
   Input: 0x80,
 };
 

@@ -1,6 +1,7 @@
 /**
  * Output: every byte has an address. Follows (epoch, offset), puts snapshots together, refuses
- * output that is out of step, and owes acknowledgements of what the terminal has *parsed*.
+ * output that is out of step, and owes acknowledgements: of output that the terminal has *parsed*, of
+ * snapshot data that has come (it is put together here, and shown whole or not at all).
  *
  * The resume point moves only with what was handed to the terminal: a transport that dies between
  * `Opened` and the snapshot's end leaves it where it was.
@@ -43,6 +44,9 @@ export class OutputTrack {
   /** What this transport has acknowledged; −1: nothing. */
   #acked = -1;
   #idleSince: number | null = null;
+  /** Snapshot data of this transport, over all its snapshots, bytes. */
+  #painted = 0;
+  #paintedAcked = 0;
 
   /** What to ask for on the next transport. */
   get resumePoint(): ResumePoint {
@@ -74,6 +78,8 @@ export class OutputTrack {
   /** A transport's `Opened`. Returns whether the terminal is to be emptied because a new life begins at its first byte. */
   opened(epoch: string, offset: number): boolean {
     this.#receiving = null;
+    this.#painted = 0;
+    this.#paintedAcked = 0;
     if (epoch === this.#epoch) {
       this.#awaiting = null;
       // The host counts what it sends from here; acknowledging less would only confuse it.
@@ -109,6 +115,7 @@ export class OutputTrack {
     }
     receiving.bytes.set(bytes, receiving.filled);
     receiving.filled += bytes.length;
+    this.#painted += bytes.length;
     return this.#finished(receiving);
   }
 
@@ -137,6 +144,14 @@ export class OutputTrack {
     if (!much && !idle) return null;
     this.#acked = this.#parsed;
     return this.#parsed;
+  }
+
+  /** The acknowledgement of snapshot data owed, which counts as given: every so often, and when a snapshot is whole. */
+  snapshotAckDue(): number | null {
+    const owed = this.#painted - this.#paintedAcked;
+    if (owed === 0 || (this.#receiving && owed < ACK_EVERY)) return null;
+    this.#paintedAcked = this.#painted;
+    return this.#painted;
   }
 
   /** When an acknowledgement falls due by itself. */

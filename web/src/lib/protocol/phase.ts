@@ -82,6 +82,8 @@ export type ViewerEvent =
   | { readonly type: 'viewers'; readonly viewers: readonly ViewerInfo[] }
   | { readonly type: 'lease'; readonly holder: string | null; readonly held: boolean }
   | { readonly type: 'input'; readonly acked: number; readonly pending: number }
+  /** Input before `seq` was written when output stood at `offset`. */
+  | { readonly type: 'input_ack'; readonly seq: number; readonly offset: number }
   | { readonly type: 'input_lost'; readonly bytes: number }
   | { readonly type: 'gap'; readonly from: number; readonly to: number }
   | { readonly type: 'title'; readonly title: string }

@@ -96,6 +96,7 @@ export class Streams {
         return null;
       case 'InputAck':
         this.input.ack(message.seq);
+        this.tell({ type: 'input_ack', seq: message.seq, offset: message.offset });
         this.tellInput();
         return null;
       case 'Pong':
@@ -115,6 +116,8 @@ export class Streams {
     if (this.heartbeat.pingDue(now)) this.send({ type: 'Ping', t: Math.round(now * 1000) });
     const offset = this.output.ackDue(now);
     if (offset !== null) this.send({ type: 'Ack', offset });
+    const bytes = this.output.snapshotAckDue();
+    if (bytes !== null) this.send({ type: 'SnapshotAck', bytes });
     if (!this.size.writer) return;
     for (let piece = this.input.next(); piece; piece = this.input.next()) {
       this.send({ type: 'Input', ...piece });

@@ -30,6 +30,7 @@ const VIEWER_TYPES: Readonly<Record<number, ViewerMessage['type']>> = {
   10: 'Ping',
   11: 'Detach',
   12: 'Close',
+  13: 'SnapshotAck',
 };
 
 const HOST_TYPES: Readonly<Record<number, HostMessage['type']>> = {

@@ -3,9 +3,12 @@ import { describe, expect, it } from 'vitest';
 import { utf8 } from './bytes';
 import { encodeFrame } from './frames';
 import {
-  DEAD_AFTER_MS,
   DIAL_TIMEOUT_MS,
+  DOUBT_AFTER_MS,
+  GREETING_TIMEOUT_MS,
   INPUT_QUEUE_MAX,
+  OUTPUT_WINDOW,
+  PING_EVERY_MS,
   PING_FIRST_MS,
   STABLE_MS,
   TICKET_TIMEOUT_MS,
@@ -18,6 +21,20 @@ const type = (rig: Rig, text: string) => {
   rig.machine.write(utf8(text), rig.now);
   return rig.settle();
 };
+
+/** A half-open connection is found within this (docs/PROTOCOL.md). */
+const HALF_OPEN_MS = 5_000;
+
+/** How long it takes until a path that says nothing any more is given up. */
+function silentFor(rig: Rig): number {
+  const since = rig.now;
+  while (rig.machine.phase.at === 'live') {
+    rig.now = rig.machine.pollTimeout() ?? Number.POSITIVE_INFINITY;
+    rig.machine.tick(rig.now);
+    while (rig.machine.pollTransmit());
+  }
+  return rig.now - since;
+}
 
 describe('a viewer', () => {
   it('opens a session with a ticket, proves itself, types and reads', () => {
@@ -49,6 +66,18 @@ describe('a viewer', () => {
     rig.host.print(', and on');
     rig.settle().parse();
     expect(shown(rig)).toBe('already here, and on');
+  });
+
+  it('a snapshot larger than the window is acknowledged as it comes, and comes whole', () => {
+    const rig = new Rig({ create: false });
+    rig.host.print(new Uint8Array(2 * OUTPUT_WINDOW + 77).fill(97));
+    rig.start().parse();
+    expect(rig.host.firsts[0]).toMatchObject({ features: ['snapshot_ack'] });
+    expect(rig.terminal.shown.length).toBe(2 * OUTPUT_WINDOW + 77);
+    expect(rig.host.painted.acked).toBe(2 * OUTPUT_WINDOW + 77);
+    rig.host.print(', and on');
+    rig.settle().parse();
+    expect(rig.terminal.shown.length).toBe(2 * OUTPUT_WINDOW + 85);
   });
 
   it('comes back to the exact byte with the resume capability while control is down', () => {
@@ -175,12 +204,60 @@ describe('a viewer', () => {
 
   it('a silent path is given up while the page is visible', () => {
     const rig = new Rig().start().pass(STABLE_MS);
-    rig.machine.tick(rig.now + 2_000);
-    rig.now += 2_000;
-    while (rig.machine.pollTransmit());
-    rig.machine.tick(rig.now + DEAD_AFTER_MS);
+    expect(silentFor(rig)).toBeLessThanOrEqual(HALF_OPEN_MS);
     expect(rig.machine.want).toMatchObject({ kind: 'transport' });
     expect(rig.machine.phase.at).toBe('dialing');
+  });
+
+  it('a silent path is given up within 5 s, whenever it fell silent', () => {
+    for (let after = 0; after < 2 * PING_EVERY_MS; after += 37) {
+      const rig = new Rig().start().pass(STABLE_MS + after);
+      expect(silentFor(rig)).toBeLessThanOrEqual(HALF_OPEN_MS);
+    }
+  });
+
+  it('hints that keep coming do not keep a dead path alive', () => {
+    const rig = new Rig().start().pass(STABLE_MS);
+    const since = rig.now;
+    while (rig.machine.phase.at === 'live' && rig.now < since + 60_000) {
+      rig.now += 500;
+      rig.machine.wake(rig.now);
+      while (rig.machine.pollTransmit());
+    }
+    expect(rig.now - since).toBeLessThanOrEqual(DOUBT_AFTER_MS + 500);
+  });
+
+  it('a hidden page neither pings nor gives up; shown again, it asks at once and is less patient', () => {
+    const rig = new Rig().start().pass(STABLE_MS);
+    rig.machine.setVisible(false, rig.now);
+    expect(rig.machine.pollTimeout()).toBeNull();
+    rig.now += 3_600_000;
+    rig.machine.setVisible(true, rig.now);
+    expect(rig.machine.phase.at).toBe('live');
+    expect(rig.machine.pollTransmit()).not.toBeNull();
+    while (rig.machine.pollTransmit());
+    rig.machine.tick(rig.now + DOUBT_AFTER_MS);
+    expect(rig.machine.phase.at).toBe('dialing');
+  });
+
+  it('a hint to a hidden page does not make it doubt what it cannot ask', () => {
+    const rig = new Rig().start().pass(STABLE_MS);
+    rig.machine.setVisible(false, rig.now);
+    rig.machine.wake(rig.now);
+    rig.machine.tick(rig.now + 60_000);
+    expect(rig.machine.phase.at).toBe('live');
+  });
+
+  it('waking does not wait out a greeting that may come from a network that is gone', () => {
+    const rig = new Rig();
+    rig.machine.start(0);
+    rig.machine.ticketGranted({ ticket: 't', resume: 'r' }, 0);
+    rig.machine.connected(0);
+    expect(rig.machine.pollTimeout()).toBe(GREETING_TIMEOUT_MS);
+    rig.machine.wake(1_000);
+    expect(rig.machine.pollTimeout()).toBe(1_000 + DOUBT_AFTER_MS);
+    rig.machine.wake(2_000);
+    expect(rig.machine.pollTimeout()).toBe(1_000 + DOUBT_AFTER_MS);
   });
 
   it('a dial that hangs is tried again', () => {

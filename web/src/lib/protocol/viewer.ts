@@ -13,6 +13,7 @@ import type { InputLedger } from './input';
 import type { SizeControl } from './lease';
 import {
   DIAL_TIMEOUT_MS,
+  DOUBT_AFTER_MS,
   FAULTS_MAX,
   GREETING_TIMEOUT_MS,
   PROTOCOL_VERSION,
@@ -27,6 +28,7 @@ import {
   type Proof,
   type SignalName,
   type Size,
+  SNAPSHOT_ACK,
   type Spec,
   type ViewerMessage,
 } from './messages';
@@ -132,7 +134,7 @@ export class ViewerMachine {
   }
 
   /** The input side, to look at. */
-  get input(): Pick<InputLedger, 'acked' | 'pending' | 'room'> {
+  get input(): Pick<InputLedger, 'acked' | 'pending' | 'end' | 'room'> {
     return this.#streams.input;
   }
 
@@ -232,6 +234,7 @@ export class ViewerMachine {
     if (phase.at === 'waiting') this.#attempt(phase.ticket, now);
     else if (phase.at === 'ticketing') this.#attempt(true, now);
     else if (phase.at === 'dialing') this.#dial(now);
+    else if ('deadline' in phase) this.#hurry(phase, now);
     else this.#streams.heartbeat.probe(now);
     this.tick(now);
   }
@@ -311,6 +314,12 @@ export class ViewerMachine {
     this.#enter({ at: 'ticketing', n: this.#attempts, deadline: now + TICKET_TIMEOUT_MS });
   }
 
+  /** An answer is awaited on a path that may be gone: not for much longer. */
+  #hurry(phase: Extract<Phase, { deadline: number }>, now: number): void {
+    const deadline = Math.min(phase.deadline, now + DOUBT_AFTER_MS);
+    if (deadline < phase.deadline) this.#enter({ ...phase, deadline });
+  }
+
   /** The step at hand took too long. */
   #late(now: number): void {
     if (this.#phase.at === 'ticketing') this.ticketFailed(NO_TICKET, false, now);
@@ -361,7 +370,8 @@ export class ViewerMachine {
     const { viewer, session, spec } = this.#options;
     const ticket = this.#ticket ?? (this.#canResume() ? this.#resume : null);
     if (ticket === null) return null;
-    const common = { v: PROTOCOL_VERSION, features: [], ticket, viewer, session };
+    const features = [SNAPSHOT_ACK];
+    const common = { v: PROTOCOL_VERSION, features, ticket, viewer, session };
     const input_seq = this.#streams.input.acked;
     return this.#exists
       ? { type: 'Attach', ...common, ...this.#streams.output.resumePoint, input_seq }

@@ -10,6 +10,7 @@ import { Terminal } from '@xterm/xterm';
 import '@xterm/xterm/css/xterm.css';
 import { latin1, utf8 } from '../protocol/bytes';
 import type { ViewerEvent } from '../protocol/phase';
+import { PredictiveEcho } from './echo';
 import { Feed } from './feed';
 import { FocusReports } from './focus';
 import { FONT_FAMILY, FONT_SIZE } from './font';
@@ -20,11 +21,12 @@ import { Renderer } from './renderer';
 import { type Box, boundCells, type Cells, fontFor, scaledRoom } from './size';
 import { bufferText } from './text';
 import type { Colours, SearchColours } from './theme';
+import type { EchoChoice } from './worth';
 
 /** What a screen tells its owner. */
 export interface ScreenReports {
-  /** Bytes typed or pasted. */
-  typed(bytes: Uint8Array): void;
+  /** Bytes typed or pasted. Returns the number of input after them; null: they were not accepted. */
+  typed(bytes: Uint8Array): number | null;
   /** See {@link Feed}. */
   parsed(generation: number, offset: number): void;
   /** There is room for so many cells at the normal font. */
@@ -39,6 +41,8 @@ export interface ScreenReports {
   askLink(address: string): void;
   /** Search found so many, and stands at one of them; −1: too many to say. */
   found(at: number, count: number): void;
+  /** Whether the person wants to see what is typed before the host has echoed it. */
+  echoChoice(): EchoChoice;
   /** Whether a key press is to be left to the browser. The page's own never come here. */
   isBrowserKey(event: KeyboardEvent): boolean;
 }
@@ -52,6 +56,8 @@ export interface Search {
 
 /** Lines kept above the screen; the host's snapshot brings up to 5,000. */
 const SCROLLBACK_LINES = 10_000;
+/** Text is legible whatever colours a program puts on each other (WCAG AA). */
+const CONTRAST_MIN = 4.5;
 
 /** One terminal. */
 export class Screen {
@@ -59,6 +65,7 @@ export class Screen {
   readonly #terminal: Terminal;
   readonly #feed: Feed;
   readonly #renderer: Renderer;
+  readonly #echo: PredictiveEcho;
   readonly #fit = new FitAddon();
   readonly #search = new SearchAddon({ highlightLimit: 2_000 });
   readonly #focus = new FocusReports();
@@ -75,10 +82,11 @@ export class Screen {
     this.#searchColours = colours.search;
     this.#terminal = this.#make(colours);
     this.#feed = new Feed(this.#terminal, {
-      parsed: (generation, offset) => reports.parsed(generation, offset),
+      parsed: (generation, offset) => this.#parsed(generation, offset),
       resized: (cols, rows) => this.#resized({ cols, rows }),
     });
     this.#renderer = new Renderer(this.#terminal);
+    this.#echo = new PredictiveEcho(this.#terminal, () => reports.echoChoice());
     this.#addOns();
     this.#wire();
   }
@@ -86,6 +94,7 @@ export class Screen {
   /** Puts the terminal into an element. */
   open(element: HTMLElement): void {
     this.#terminal.open(element);
+    this.#echo.open();
     const { signal } = this.#ended;
     const { textarea } = this.#terminal;
     if (textarea) this.#focus.watch(element, textarea, signal);
@@ -96,6 +105,7 @@ export class Screen {
   /** Takes an event of the viewer. */
   take(event: ViewerEvent): void {
     this.#feed.take(event);
+    this.#echo.take(event);
   }
 
   /** The page has so much space for the terminal, px. */
@@ -188,6 +198,7 @@ export class Screen {
   /** Takes it off the page. */
   dispose(): void {
     this.#ended.abort();
+    this.#echo.dispose();
     this.#terminal.dispose();
   }
 
@@ -199,6 +210,7 @@ export class Screen {
       fontFamily: FONT_FAMILY,
       fontSize: FONT_SIZE,
       lineHeight: 1.2,
+      minimumContrastRatio: CONTRAST_MIN,
       linkHandler: {
         activate: (event, uri) => this.#claimedLink(event, uri),
         hover: (_event, uri) => this.#reports.overLink(followable(uri)),
@@ -226,13 +238,24 @@ export class Screen {
   #wire(): void {
     const terminal = this.#terminal;
     terminal.onData((data) => {
-      if (this.#focus.passes(data)) this.#reports.typed(utf8(data));
+      if (this.#focus.passes(data)) this.#typed(data, utf8(data));
     });
-    terminal.onBinary((data) => this.#reports.typed(latin1(data)));
+    terminal.onBinary((data) => this.#typed('\0', latin1(data)));
     terminal.attachCustomKeyEventHandler((event) => !this.#reports.isBrowserKey(event));
     this.#search.onDidChangeResults(({ resultIndex, resultCount }) => {
       this.#reports.found(resultIndex, resultCount);
     });
+  }
+
+  /** `data` is what predictions make of the bytes. */
+  #typed(data: string, bytes: Uint8Array): void {
+    const end = this.#reports.typed(bytes);
+    if (end !== null) this.#echo.typed(data, end);
+  }
+
+  #parsed(generation: number, offset: number): void {
+    this.#echo.parsed(generation, offset);
+    this.#reports.parsed(generation, offset);
   }
 
   #pasted(event: ClipboardEvent): void {

@@ -22,3 +22,23 @@ export function quality(ms: number): 'good' | 'fair' | 'poor' {
   if (ms < 80) return 'good';
   return ms < 250 ? 'fair' : 'poor';
 }
+
+/** What carries a machine's tunnel, and why it is not the better one. */
+export interface Carrier {
+  readonly name: string;
+  readonly why: string | null;
+}
+
+/** The carrier control names; null for one this page does not know, or none. */
+export function carrierOf(transport: string | null | undefined): Carrier | null {
+  if (transport === 'quic') return { name: 'QUIC', why: null };
+  if (transport !== 'tcp') return null;
+  const why =
+    'UDP does not get through between this machine and the broker. QUIC is tried again by itself.';
+  return { name: 'TLS over TCP', why };
+}
+
+/** The part of a round trip that is not the machine's; the two are not measured at the same moment. */
+export function restOf(total: number, part: number): string {
+  return total - part < 1 ? 'under 1 ms' : `about ${roundTrip(total - part)}`;
+}

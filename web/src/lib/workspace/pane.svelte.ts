@@ -1,5 +1,6 @@
 /** What a tab's terminal shows beside the terminal itself: finding, questions about pastes and links. */
 
+import { echo } from '$lib/state/echo.svelte';
 import { Copier } from '$lib/ui/copy.svelte';
 import type { ViewerEvent } from '../protocol/phase';
 import { openLink } from '../terminal/links';
@@ -39,6 +40,7 @@ export class Pane implements Shown {
         overLink: (address) => (this.link = address),
         askLink: (address) => (this.askedLink = address),
         found: (at, count) => (this.found = { at, count }),
+        echoChoice: () => echo.choice,
         isBrowserKey: isPasteKey,
       },
       colours,

@@ -144,13 +144,11 @@ export class SessionTab {
     else this.#begin(room);
   }
 
-  /** Bytes typed. */
-  type(bytes: Uint8Array): void {
-    if (!this.#link || this.#link.write(bytes)) return;
-    if (this.phase.at === 'over') return;
-    const why =
-      this.role === 'view' ? 'you may only look at this session' : 'too much is waiting to be sent';
-    this.#options.reports.notice(`Nothing was typed: ${why}`);
+  /** Bytes typed. Returns the number of input after them; null: they were not accepted. */
+  type(bytes: Uint8Array): number | null {
+    if (this.#link?.write(bytes)) return this.#link.machine.input.end;
+    if (this.#link && this.phase.at !== 'over') this.#options.reports.notice(this.#whyNot());
+    return null;
   }
 
   /** Gives it a name; an empty one shows the session's own title again. */
@@ -185,6 +183,12 @@ export class SessionTab {
       this.#options.reports.notice(`${this.pending} bytes typed may not have reached the session`);
     this.#link?.dispose();
     this.#screen = null;
+  }
+
+  #whyNot(): string {
+    const why =
+      this.role === 'view' ? 'you may only look at this session' : 'too much is waiting to be sent';
+    return `Nothing was typed: ${why}`;
   }
 
   #begin(room: Size): void {

@@ -28,6 +28,10 @@ export class ModelHost {
   firsts: Json[] = [];
   heard: { kind: number; body: Json }[] = [];
   acked = 0;
+  /** Snapshot data of this stream: sent, and acknowledged. */
+  readonly painted = { sent: 0, acked: 0 };
+  /** What is still to be sent of a snapshot. */
+  #picture: Uint8Array = new Uint8Array(0);
   #expected = new Map<string, number>();
   #decoder = new FrameDecoder();
   #stage: 'first' | 'proof' | 'live' = 'first';
@@ -76,6 +80,8 @@ export class ModelHost {
   /** Sends what the window allows. */
   pump(limit = Number.POSITIVE_INFINITY): void {
     if (this.#stage !== 'live') return;
+    this.#paint();
+    if (this.#picture.length > 0) return;
     if (this.#sent < this.kept) return this.#repaint();
     while (
       this.#sent < this.log.length &&
@@ -115,6 +121,7 @@ export class ModelHost {
     if (kind === 0x05 && this.holder === this.#viewer) this.#resize(body);
     if (kind === 0x08) this.#lease(body);
     if (kind === 0x0a) this.say(0x2a, body);
+    if (kind === 0x0d) this.#paintedAck(body.bytes as number);
     if (kind === 0x0c) this.say(0x28, { code: null, signal: 1, offset: this.log.length });
   }
 
@@ -135,6 +142,8 @@ export class ModelHost {
     if (!this.#expected.has(this.#viewer))
       this.#expected.set(this.#viewer, first.input_seq as number);
     this.#stage = 'live';
+    this.#picture = new Uint8Array(0);
+    Object.assign(this.painted, { sent: 0, acked: 0 });
     this.#sent = from;
     this.acked = from;
     this.say(0x22, {
@@ -164,9 +173,25 @@ export class ModelHost {
     this.#sent = this.log.length;
     this.acked = this.#sent;
     this.say(0x23, { offset: this.#sent, ...this.size, bytes: bytes.length });
-    for (let at = 0; at < bytes.length; at += 3_000) {
-      this.#out.push(encodeFrame(0xa1, bytes.subarray(at, at + 3_000)));
+    this.#picture = bytes;
+    this.#paint();
+  }
+
+  /** Sends snapshot data as far as the window allows. */
+  #paint(): void {
+    const { painted } = this;
+    while (this.#picture.length > 0 && painted.sent - painted.acked < OUTPUT_WINDOW) {
+      const piece = this.#picture.subarray(0, 3_000);
+      this.#out.push(encodeFrame(0xa1, piece));
+      painted.sent += piece.length;
+      this.#picture = this.#picture.subarray(piece.length);
     }
+  }
+
+  #paintedAck(bytes: number): void {
+    if (bytes > this.painted.sent) throw new Error(`acknowledged ${bytes} of a snapshot`);
+    this.painted.acked = bytes;
+    this.pump();
   }
 
   #input(payload: Uint8Array<ArrayBuffer>): void {
