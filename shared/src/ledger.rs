@@ -83,16 +83,19 @@ impl InputLedger {
 #[derive(Debug)]
 pub struct InputQueue {
     bytes: VecDeque<u8>,
-    /// Sequence of the first byte kept. Invariant: `acknowledged ≤ sent ≤ acknowledged + bytes.len()`.
+    /// Sequence of the first byte kept. Invariant: `acknowledged ≤ sent ≤ highest_sent ≤ acknowledged + bytes.len()`.
     acknowledged: u64,
+    /// Next byte to send on this stream.
     sent: u64,
+    /// One past the last byte ever sent, on any stream: what the host may acknowledge.
+    highest_sent: u64,
     max: usize,
 }
 
 impl InputQueue {
     /// An empty queue that holds at most `max` bytes.
     pub fn new(max: usize) -> Self {
-        Self { bytes: VecDeque::new(), acknowledged: 0, sent: 0, max }
+        Self { bytes: VecDeque::new(), acknowledged: 0, sent: 0, highest_sent: 0, max }
     }
 
     /// Queues typed bytes; returns how many were taken. Fewer than given means the queue is full: try again after an acknowledgement.
@@ -113,26 +116,23 @@ impl InputQueue {
         let frame: Vec<u8> = self.bytes.range(skip..skip + len).copied().collect();
         let seq = self.sent;
         self.sent += len as u64;
+        self.highest_sent = self.highest_sent.max(self.sent);
         Some((seq, frame.into()))
     }
 
-    /// The host has written everything before `seq`.
+    /// The host has written everything before `seq`. It may be more than this stream carried: what an older stream brought is written meanwhile.
     pub fn handle_ack(&mut self, seq: u64) -> Result<(), LedgerError> {
-        if seq > self.sent {
-            return Err(LedgerError::Unsent { got: seq, sent: self.sent });
+        if seq > self.highest_sent {
+            return Err(LedgerError::Unsent { got: seq, sent: self.highest_sent });
         }
         self.forget_before(seq);
         Ok(())
     }
 
-    /// A new stream stands and the host expects `seq` next: everything from there is sent again.
+    /// A new stream stands and the host has written everything before `seq`: everything from there is sent again.
     pub fn handle_opened(&mut self, seq: u64) -> Result<(), LedgerError> {
-        let queued = self.acknowledged + self.bytes.len() as u64;
-        if seq > queued {
-            return Err(LedgerError::Unsent { got: seq, sent: queued });
-        }
-        self.forget_before(seq);
-        self.sent = self.acknowledged.max(seq);
+        self.handle_ack(seq)?;
+        self.sent = self.acknowledged;
         Ok(())
     }
 
@@ -173,6 +173,19 @@ mod tests {
         assert_eq!(last.handle_input(u64::MAX, Bytes::from_static(b"x")), Err(LedgerError::Overrun));
     }
 
+    #[test]
+    fn what_an_older_stream_brought_may_be_acknowledged_on_a_newer_one_before_it_is_sent_again() {
+        let mut queue = InputQueue::new(100);
+        queue.push(b"0123456789");
+        assert_eq!(queue.poll_frame(), Some((0, Bytes::from_static(b"0123456789"))));
+        queue.handle_opened(3).unwrap();
+        queue.handle_ack(7).unwrap();
+        assert_eq!(queue.poll_frame(), Some((7, Bytes::from_static(b"789"))));
+        queue.push(b"a");
+        assert_eq!(queue.handle_ack(11), Err(LedgerError::Unsent { got: 11, sent: 10 }));
+        assert_eq!(queue.handle_opened(11), Err(LedgerError::Unsent { got: 11, sent: 10 }));
+    }
+
     proptest! {
         /// Frames and acknowledgements are lost with their stream; what the host writes is what was typed.
         #[test]
@@ -187,17 +200,17 @@ mod tests {
             for (frame_fate, ack_fate) in fates {
                 if let Some(bytes) = typing.next() { queue.push(bytes); }
                 match queue.poll_frame() {
-                    Some((seq, bytes)) if frame_fate > 1 => {
-                        if let Ok(new) = ledger.handle_input(seq, bytes) { taken.extend(new); }
-                    }
-                    Some(_) => queue.handle_opened(ledger.expected()).unwrap(),
+                    Some((seq, bytes)) if frame_fate > 1 => taken.extend(ledger.handle_input(seq, bytes).unwrap()),
+                    // The stream died with the frame; the next begins at what the host has written.
+                    Some(_) => queue.handle_opened(ledger.acknowledged()).unwrap(),
                     None => {}
                 }
+                if frame_fate == 9 { queue.handle_opened(ledger.acknowledged()).unwrap(); }
                 let step = taken.len().min(usize::from(ack_fate) * 40);
                 written.extend(taken.drain(..step));
                 ledger.handle_written(step);
                 if ack_fate > 3 { queue.handle_ack(ledger.acknowledged()).unwrap(); }
-                if ack_fate == 3 { queue.handle_opened(ledger.expected()).unwrap(); }
+                if ack_fate == 3 { queue.handle_opened(ledger.acknowledged()).unwrap(); }
             }
             for bytes in typing { queue.push(bytes); }
             while queue.pending() > 0 {

@@ -13,6 +13,9 @@ use crate::frame::{Frame, put_data, put_frame};
 
 /// Type byte of `Open`.
 pub const OPEN: u8 = 0x01;
+/// Name of the feature that a viewer lists when it sends [`ViewerMessage::SnapshotAck`]; one that does not is paced by its socket.
+pub const SNAPSHOT_ACK: &str = "snapshot_ack";
+
 /// Type byte of `Attach`.
 pub const ATTACH: u8 = 0x02;
 /// Type byte of `Input`.
@@ -245,6 +248,10 @@ struct AckBody {
     offset: u64,
 }
 #[derive(Serialize, Deserialize)]
+struct SnapshotAckBody {
+    bytes: u64,
+}
+#[derive(Serialize, Deserialize)]
 struct SignalBody {
     signal: SignalName,
 }
@@ -288,6 +295,7 @@ pub enum ViewerMessage {
     Ping { t: u64 },
     Detach,
     Close,
+    SnapshotAck { bytes: u64 },
     Input { seq: u64, bytes: Bytes },
 }
 
@@ -361,6 +369,7 @@ impl ViewerMessage {
             0x0a => Self::Ping { t: json::<PingBody>(frame)?.t },
             0x0b => Self::Detach,
             0x0c => Self::Close,
+            0x0d => Self::SnapshotAck { bytes: json::<SnapshotAckBody>(frame)?.bytes },
             INPUT => data(frame).map(|(seq, bytes)| Self::Input { seq, bytes })?,
             _ => return Ok(None),
         }))
@@ -381,6 +390,7 @@ impl ViewerMessage {
             Self::Ping { t } => put_json(out, 0x0a, &PingBody { t: *t }),
             Self::Detach => put_json(out, 0x0b, &Empty {}),
             Self::Close => put_json(out, 0x0c, &Empty {}),
+            Self::SnapshotAck { bytes } => put_json(out, 0x0d, &SnapshotAckBody { bytes: *bytes }),
             Self::Input { seq, bytes } => put_data(out, INPUT, *seq, bytes),
         }
     }

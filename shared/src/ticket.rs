@@ -107,10 +107,11 @@ impl Claims {
     }
 }
 
-/// Something issued at or before `at` to this principal is void.
+/// What was issued to a principal is void: all of it, whenever issued, for a login or a machine, neither of which ever comes
+/// back; what was issued at or before `at` for a user or a whole organisation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
-    /// `user:<id>`, `login:<id>` or `machine:<id>`.
+    /// `login:<id>`, `machine:<id>`, `user:<id>` or `org:<id>`.
     pub principal: String,
     /// Unix milliseconds, control's clock.
     pub at: u64,
@@ -287,25 +288,29 @@ impl ReplayCache {
     }
 }
 
-/// The newest feed of an organisation, and when it came.
+/// The newest feed of an organisation, when it was signed and when it came.
 #[derive(Debug, Clone)]
 pub struct FeedState {
     seq: u64,
-    received: Option<Instant>,
+    /// Unix milliseconds, control's clock; none before the first feed.
+    issued: Option<u64>,
+    received: Instant,
     revoked: HashMap<String, u64>,
 }
 
 impl FeedState {
     /// No feed yet; the age counts from `now`, so that a verifier just started has the grace of a stale feed.
     pub fn starting(now: Instant) -> Self {
-        Self { seq: 0, received: Some(now), revoked: HashMap::new() }
+        Self { seq: 0, issued: None, received: now, revoked: HashMap::new() }
     }
 
-    /// Whether something issued to these claims' user, login or machine at their `iat` is void.
+    /// Whether these claims are void: their login or machine is revoked, or their user or organisation was at or after their `iat`.
     pub fn is_revoked(&self, claims: &Claims) -> bool {
-        [("user", claims.usr), ("login", claims.lgn), ("machine", claims.aud)]
-            .iter()
-            .any(|(kind, id)| self.revoked.get(&format!("{kind}:{id}")).is_some_and(|at| claims.iat <= *at))
+        let at = |kind: &str, id: Uuid| self.revoked.get(&format!("{kind}:{id}"));
+        let for_good = [("login", claims.lgn), ("machine", claims.aud)];
+        let until_then = [("user", claims.usr), ("org", claims.org)];
+        for_good.iter().any(|(kind, id)| at(kind, *id).is_some())
+            || until_then.iter().any(|(kind, id)| at(kind, *id).is_some_and(|at| claims.iat <= *at))
     }
 
     /// Whether this machine itself is revoked.
@@ -313,9 +318,12 @@ impl FeedState {
         self.revoked.contains_key(&format!("machine:{machine}"))
     }
 
-    /// Whether nothing new may be opened.
-    pub fn is_stale(&self, now: Instant) -> bool {
-        self.received.is_none_or(|at| now.saturating_duration_since(at) > FEED_STALE)
+    /// Whether nothing new may be opened: the feed came too long ago, or was signed too long ago, however late whoever carried it let it go on. The two clocks
+    /// may differ by [`CLOCK_SKEW`].
+    pub fn is_stale(&self, now: Now) -> bool {
+        let oldest = now.unix_ms.saturating_sub((FEED_STALE + CLOCK_SKEW).as_millis() as u64);
+        self.issued.is_some_and(|issued| issued < oldest)
+            || now.instant.saturating_duration_since(self.received) > FEED_STALE
     }
 }
 
@@ -387,7 +395,8 @@ impl Verifier {
         Self { key, org, feed: FeedState::starting(now), replay: ReplayCache::default() }
     }
 
-    /// Takes a feed that is newer than the one in force.
+    /// Takes a feed that is newer than the one in force. One that was long on its way still revokes, and does not make what it says fresh:
+    /// see [`FeedState::is_stale`] (THREATS BR-07).
     pub fn handle_feed(&mut self, text: &str, now: Instant) -> Result<&FeedState, TicketError> {
         let feed = self.key.feed(text)?;
         if feed.org != self.org || feed.seq <= self.feed.seq {
@@ -399,7 +408,7 @@ impl Verifier {
             .take(FEED_ENTRIES_MAX)
             .map(|entry| (entry.principal, entry.at))
             .collect();
-        self.feed = FeedState { seq: feed.seq, received: Some(now), revoked };
+        self.feed = FeedState { seq: feed.seq, issued: Some(feed.issued), received: now, revoked };
         Ok(&self.feed)
     }
 
@@ -435,7 +444,7 @@ impl Verifier {
             Permission::Resume if opening => return Err(TicketError::ResumeOnly),
             Permission::Resume => {}
             Permission::Ticket => {
-                if self.feed.is_stale(now.instant) {
+                if self.feed.is_stale(now) {
                     return Err(TicketError::Stale);
                 }
                 self.replay.admit(claims.jti, claims.exp, now.unix_ms)?;
@@ -510,8 +519,18 @@ mod tests {
         }
 
         fn feed(&mut self, seq: u64, principal: String, at: u64) -> Result<(), TicketError> {
+            self.feed_issued(self.now.unix_ms, seq, principal, at)
+        }
+
+        fn feed_issued(
+            &mut self,
+            issued: u64,
+            seq: u64,
+            principal: String,
+            at: u64,
+        ) -> Result<(), TicketError> {
             let entries = vec![Revocation { principal, at }];
-            let feed = Feed { org: self.claims.org, seq, issued: self.now.unix_ms, entries };
+            let feed = Feed { org: self.claims.org, seq, issued, entries };
             let text = self.signer.feed(&feed);
             self.verifier.handle_feed(&text, self.now.instant).map(|_| ())
         }
@@ -575,6 +594,24 @@ mod tests {
     }
 
     #[test]
+    fn bu_03_a_user_or_an_organisation_is_void_up_to_a_moment_a_login_or_a_machine_for_good() {
+        let Claims { usr, lgn, aud, org, iat, .. } = bench().claims;
+        for (principal, for_good) in [
+            (format!("user:{usr}"), false),
+            (format!("org:{org}"), false),
+            (format!("login:{lgn}"), true),
+            (format!("machine:{aud}"), true),
+        ] {
+            let mut bench = bench();
+            bench.feed(1, principal.clone(), iat).unwrap();
+            let before = bench.check_edited(|claims| claims.iat = iat);
+            assert_eq!(before, Err(TicketError::Revoked), "{principal}");
+            let after = bench.check_edited(|claims| claims.iat = iat + 1);
+            assert_eq!(after.err(), for_good.then_some(TicketError::Revoked), "{principal}");
+        }
+    }
+
+    #[test]
     fn br_07_without_a_fresh_feed_nothing_opens_and_resumes_go_on() {
         let mut bench = bench();
         bench.now.instant += FEED_STALE + Duration::from_secs(1);
@@ -583,6 +620,48 @@ mod tests {
         assert!(bench.check(&resume, false).is_ok());
         bench.feed(1, "user:x".into(), 0).unwrap();
         assert!(bench.check_edited(|_| ()).is_ok());
+    }
+
+    #[test]
+    fn br_07_a_feed_that_was_withheld_makes_nothing_fresh_and_still_revokes() {
+        let limit = (FEED_STALE + CLOCK_SKEW).as_millis() as u64;
+        for (age, opens) in [(0, true), (limit, true), (limit + 1, false), (100 * limit, false)] {
+            let mut bench = bench();
+            let (issued, user, iat) = (bench.now.unix_ms - age, bench.claims.usr, bench.claims.iat);
+            bench.feed_issued(issued, 1, "user:x".into(), 0).unwrap();
+            let opened = bench.check_edited(|_| ());
+            assert_eq!(opened.err(), (!opens).then_some(TicketError::Stale), "{age} ms old");
+            bench.feed_issued(issued, 2, format!("user:{user}"), iat).unwrap();
+            assert_eq!(bench.check_edited(|_| ()), Err(TicketError::Revoked), "{age} ms old");
+        }
+    }
+
+    #[test]
+    fn br_07_feeds_let_through_one_by_one_and_late_do_not_keep_a_verifier_open() {
+        let mut bench = bench();
+        let begin = bench.now.unix_ms;
+        let mut opened_until = 0;
+        for minute in 0..60 {
+            bench.now.unix_ms = begin + minute * MINUTE;
+            bench.now.instant += Duration::from_secs(60);
+            // Each minute brings a feed, of a time that passes ten times slower.
+            bench.feed_issued(begin + minute * MINUTE / 10, minute + 1, "user:x".into(), 0).unwrap();
+            let now = bench.now.unix_ms;
+            let opened = bench.check_edited(|claims| {
+                (claims.jti, claims.iat, claims.exp) = (Uuid::from_u128(now.into()), now, now + MINUTE);
+            });
+            opened_until = if opened.is_ok() { minute } else { opened_until };
+        }
+        assert_eq!(opened_until, 6, "the first feed whose age exceeds five minutes and the skew ends it");
+    }
+
+    #[test]
+    fn br_07_a_feed_signed_by_a_clock_ahead_is_stale_five_minutes_after_it_came() {
+        let mut bench = bench();
+        bench.feed_issued(bench.now.unix_ms + 100 * MINUTE, 1, "user:x".into(), 0).unwrap();
+        assert!(bench.check_edited(|claims| claims.jti = Uuid::from_u128(10)).is_ok());
+        bench.now.instant += FEED_STALE + Duration::from_secs(1);
+        assert_eq!(bench.check_edited(|_| ()), Err(TicketError::Stale));
     }
 
     #[test]
@@ -596,7 +675,55 @@ mod tests {
         assert_eq!(cache.admit(Uuid::from_u128(1), 5 * MINUTE, 3 * MINUTE), Ok(()));
     }
 
+    /// What somebody may take for the principal `kind:id` and is not.
+    fn lookalike(kind: &str, id: Uuid, other: Uuid, way: usize) -> String {
+        let exact = format!("{kind}:{id}");
+        match way {
+            0 => exact.to_uppercase(),
+            1 => format!("{kind}:{}", id.simple()),
+            2 => format!("{kind}:{{{id}}}"),
+            3 => format!("{kind}:urn:uuid:{id}"),
+            4 => format!("{exact}\n"),
+            5 => format!("{exact}\0"),
+            6 => format!(" {exact}"),
+            7 => format!("{exact},{kind}:{other}"),
+            8 => format!("{kind}:{other},{exact}"),
+            9 => format!("{kind}:*"),
+            10 => format!("{kind}: {id}"),
+            11 => format!("{kind}/{id}"),
+            12 => exact[..exact.len() - 1].to_owned(),
+            13 => format!("{kind}:{other}"),
+            _ => id.to_string(),
+        }
+    }
+
     proptest! {
+        /// Of all texts only the four that name these claims byte for byte revoke them (OpenSSH CVE-2026-35414).
+        #[test]
+        fn nw_06_a_principal_is_one_typed_identity_compared_byte_for_byte(
+            ids in prop::array::uniform4(any::<u128>()), other in any::<u128>(), which in 0usize..4, way in 0usize..16, noise in any::<String>(),
+        ) {
+            prop_assume!(ids.iter().all(|id| *id != other));
+            let [usr, lgn, aud, org] = ids.map(Uuid::from_u128);
+            let mut bench = bench();
+            bench.claims = Claims { usr, lgn, aud, org, ..bench.claims };
+            let mut named = vec![("user", usr), ("login", lgn), ("machine", aud), ("org", org)];
+            let (kind, id) = named.remove(which);
+            let voids = |principal: String| {
+                let revoked = HashMap::from([(principal, u64::MAX)]);
+                FeedState { revoked, ..FeedState::starting(bench.now.instant) }.is_revoked(&bench.claims)
+            };
+            let (exact, prolonged) = (format!("{kind}:{id}"), format!("{kind}:{id}{noise}x"));
+            prop_assert!(voids(exact));
+            let alike = lookalike(kind, id, Uuid::from_u128(other), way);
+            prop_assert!(!voids(alike.clone()), "{:?}", alike);
+            prop_assert!(!voids(noise.clone()), "{:?}", noise);
+            prop_assert!(!voids(prolonged));
+            // The same id as another kind of principal is another principal.
+            let misnamed = named.iter().filter(|(_, theirs)| *theirs != id).map(|(kind, _)| format!("{kind}:{id}"));
+            prop_assert!(!misnamed.into_iter().any(voids));
+        }
+
         #[test]
         fn bu_04_no_single_changed_byte_of_a_ticket_passes(position in any::<prop::sample::Index>(), replacement in any::<u8>()) {
             let mut bench = bench();

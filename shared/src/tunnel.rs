@@ -105,6 +105,8 @@ struct Token {
 #[derive(Serialize, Deserialize)]
 struct Grace {
     grace_ms: u64,
+    #[serde(default)]
+    elsewhere: bool,
 }
 #[derive(Serialize, Deserialize)]
 struct Empty {}
@@ -152,7 +154,7 @@ impl AgentMessage {
 pub enum BrokerMessage {
     Welcome(Welcome),
     Feed { token: String },
-    Drain { grace_ms: u64 },
+    Drain { grace_ms: u64, elsewhere: bool },
     Ping { t: u64 },
     Pong { t: u64 },
 }
@@ -163,7 +165,8 @@ impl BrokerMessage {
         Ok(Some(match frame.kind {
             0x51 => Self::Welcome(json(frame)?),
             0x52 => Self::Feed { token: json::<Token>(frame)?.token },
-            0x53 => Self::Drain { grace_ms: json::<Grace>(frame)?.grace_ms },
+            0x53 => json::<Grace>(frame)
+                .map(|Grace { grace_ms, elsewhere }| Self::Drain { grace_ms, elsewhere })?,
             0x54 => Self::Ping { t: json::<Time>(frame)?.t },
             0x55 => Self::Pong { t: json::<Time>(frame)?.t },
             _ => return Ok(None),
@@ -175,7 +178,9 @@ impl BrokerMessage {
         match self {
             Self::Welcome(body) => put_json(out, 0x51, body),
             Self::Feed { token } => put_json(out, 0x52, &Token { token: token.clone() }),
-            Self::Drain { grace_ms } => put_json(out, 0x53, &Grace { grace_ms: *grace_ms }),
+            Self::Drain { grace_ms, elsewhere } => {
+                put_json(out, 0x53, &Grace { grace_ms: *grace_ms, elsewhere: *elsewhere });
+            }
             Self::Ping { t } => put_json(out, 0x54, &Time { t: *t }),
             Self::Pong { t } => put_json(out, 0x55, &Time { t: *t }),
         }

@@ -18,8 +18,8 @@ use crate::frame::{Decoder, FrameError};
 use crate::ledger::{InputQueue, LedgerError};
 use crate::limits::{ACK_EVERY, SNAPSHOT_MAX};
 use crate::message::{
-    Attach, Challenge, ErrorMessage, Exit, HostMessage, InputAck, MessageError, Open, Opened, Size, Snapshot,
-    Spec, ViewerInfo, ViewerMessage,
+    Attach, Challenge, ErrorMessage, Exit, HostMessage, InputAck, MessageError, Open, Opened, SNAPSHOT_ACK,
+    Size, Snapshot, Spec, ViewerInfo, ViewerMessage,
 };
 use crate::proof::{ProofError, ViewerKey};
 
@@ -111,10 +111,12 @@ pub struct Viewer {
     decoder: Decoder,
     first_payload: Bytes,
     epoch: Option<Uuid>,
-    /// Next output byte expected; none until a stream told.
+    /// Next output byte expected; none until the first byte or a whole snapshot of this epoch came.
     offset: Option<u64>,
     acknowledged: u64,
     painting: Option<(Snapshot, BytesMut)>,
+    /// Snapshot data of this stream, bytes: received, and acknowledged as received.
+    painted: (u64, u64),
     attached: bool,
     input: InputQueue,
     out: BytesMut,
@@ -135,6 +137,7 @@ impl Viewer {
             offset: None,
             acknowledged: 0,
             painting: None,
+            painted: (0, 0),
             attached: false,
             input: InputQueue::new(INPUT_QUEUE_MAX),
             out: BytesMut::new(),
@@ -160,10 +163,11 @@ impl Viewer {
     /// Begins a new stream. `open` asks for the session to be made if it is not there (a ticket is needed); otherwise it must exist.
     pub fn start(&mut self, permission: &str, open: bool) {
         self.decoder = Decoder::new();
-        self.painting = None;
+        (self.painting, self.painted) = (None, (0, 0));
         self.attached = false;
         self.out.clear();
-        let (v, features, ticket) = (PROTOCOL_VERSION, Vec::new(), permission.to_owned());
+        let (v, features) = (PROTOCOL_VERSION, vec![SNAPSHOT_ACK.to_owned()]);
+        let ticket = permission.to_owned();
         let (viewer, session, input_seq) = (self.id, self.session, self.input.acknowledged());
         let first = if open && self.epoch.is_none() {
             ViewerMessage::Open(Open {
@@ -285,8 +289,9 @@ impl Viewer {
     fn handle_opened(&mut self, opened: Opened) -> Result<Event, ViewerError> {
         self.input.handle_opened(opened.input_seq)?;
         if self.epoch != Some(opened.epoch) || self.offset.is_none() {
-            self.acknowledged = opened.offset;
-            self.offset = Some(opened.offset);
+            // A snapshot follows, unless this is the first byte. Until it is whole, nothing of this life was seen.
+            self.offset = (opened.offset == 0).then_some(0);
+            self.acknowledged = 0;
         }
         self.epoch = Some(opened.epoch);
         self.attached = true;
@@ -307,6 +312,11 @@ impl Viewer {
     fn paint(&mut self, bytes: &[u8]) -> Result<Option<Event>, ViewerError> {
         let (snapshot, mut painted) = self.painting.take().ok_or(ViewerError::SnapshotOverrun)?;
         painted.extend_from_slice(bytes);
+        self.painted.0 += bytes.len() as u64;
+        if self.painted.0 - self.painted.1 >= ACK_EVERY || painted.len() as u64 >= snapshot.bytes {
+            self.painted.1 = self.painted.0;
+            self.send(&ViewerMessage::SnapshotAck { bytes: self.painted.0 });
+        }
         let (have, want) = (painted.len() as u64, snapshot.bytes);
         if have > want {
             return Err(ViewerError::SnapshotOverrun);
@@ -321,8 +331,9 @@ impl Viewer {
     }
 
     fn handle_output(&mut self, offset: u64, bytes: Bytes) -> Result<Event, ViewerError> {
-        let expected = self.offset.unwrap_or(offset);
-        if offset != expected {
+        // Output before the snapshot would hide a gap.
+        let expected = self.offset.unwrap_or_default();
+        if self.offset != Some(offset) {
             return Err(ViewerError::OutOfOrder { got: offset, expected });
         }
         let next = offset
