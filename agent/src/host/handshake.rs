@@ -12,7 +12,9 @@ use rexec_shared::PROTOCOL_VERSION;
 use rexec_shared::close::CloseCode;
 use rexec_shared::frame::{Decoder, Frame};
 use rexec_shared::limits::{FIRST_FRAME_DEADLINE, FIRST_FRAME_MAX, PROOF_DEADLINE};
-use rexec_shared::message::{Challenge, ErrorMessage, HostMessage, SessionKind, Spec, ViewerMessage};
+use rexec_shared::message::{
+    Challenge, ErrorMessage, HostMessage, SNAPSHOT_ACK, SessionKind, Spec, ViewerMessage,
+};
 use rexec_shared::proof::{self, NONCE_LEN};
 use rexec_shared::ticket::{Claims, TicketError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -62,6 +64,8 @@ pub(super) struct Request {
     pub(super) viewer: Uuid,
     pub(super) session: Uuid,
     pub(super) input_seq: u64,
+    /// Whether it acknowledges snapshots.
+    pub(super) snapshot_ack: bool,
     pub(super) intent: Intent,
 }
 
@@ -134,13 +138,15 @@ fn parse_first(frame: &Frame) -> Result<Request, Refusal> {
             }
             let (ticket, viewer, session, input_seq) =
                 (open.ticket, open.viewer, open.session, open.input_seq);
-            (open.v, Request { ticket, viewer, session, input_seq, intent: Intent::Open(open.spec) })
+            let (snapshot_ack, intent) = (has_snapshot_ack(&open.features), Intent::Open(open.spec));
+            (open.v, Request { ticket, viewer, session, input_seq, snapshot_ack, intent })
         }
         Some(ViewerMessage::Attach(attach)) => {
             let intent = Intent::Attach { epoch: attach.epoch, offset: attach.offset };
             let (ticket, viewer, session, input_seq) =
                 (attach.ticket, attach.viewer, attach.session, attach.input_seq);
-            (attach.v, Request { ticket, viewer, session, input_seq, intent })
+            let snapshot_ack = has_snapshot_ack(&attach.features);
+            (attach.v, Request { ticket, viewer, session, input_seq, snapshot_ack, intent })
         }
         Some(_) | None => return Err(Refusal::protocol("the first frame must be Open or Attach")),
     };
@@ -150,11 +156,16 @@ fn parse_first(frame: &Frame) -> Result<Request, Refusal> {
     Ok(request)
 }
 
+fn has_snapshot_ack(features: &[String]) -> bool {
+    features.iter().any(|feature| feature == SNAPSHOT_ACK)
+}
+
 async fn challenge(stream: &mut UnixStream) -> Result<[u8; NONCE_LEN], Refusal> {
     let mut nonce = [0; NONCE_LEN];
     rand::rng().fill_bytes(&mut nonce);
     let mut out = BytesMut::new();
-    let challenge = Challenge { v: PROTOCOL_VERSION, features: Vec::new(), nonce: BASE64.encode(nonce) };
+    let (v, features) = (PROTOCOL_VERSION, vec![SNAPSHOT_ACK.to_owned()]);
+    let challenge = Challenge { v, features, nonce: BASE64.encode(nonce) };
     HostMessage::Challenge(challenge).encode(&mut out);
     let written = timeout(PROOF_DEADLINE, stream.write_all(&out)).await;
     match written {

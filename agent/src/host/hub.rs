@@ -306,17 +306,20 @@ mod tests {
     use rexec_shared::message::{SessionKind, Spec};
     use rexec_shared::ticket::{PublicKey, Signer};
 
-    fn hub() -> (Hub, HubHandle) {
-        let signer = Signer::from_pkcs8(&Signer::generate().unwrap()).unwrap();
-        let config = HostConfig {
+    fn config(signer: &Signer) -> HostConfig {
+        HostConfig {
             viewer_socket: "viewer.sock".into(),
             link_socket: "link.sock".into(),
             machine: Uuid::nil(),
             org: Uuid::nil(),
             ticket_key: PublicKey::parse(&signer.public_key()).unwrap(),
             version: "test".to_owned(),
-        };
-        Hub::new(config, CancellationToken::new())
+        }
+    }
+
+    fn hub() -> (Hub, HubHandle) {
+        let signer = Signer::from_pkcs8(&Signer::generate().unwrap()).unwrap();
+        Hub::new(config(&signer), CancellationToken::new())
     }
 
     fn start(session: u128) -> SessionStart {
@@ -330,6 +333,43 @@ mod tests {
             command,
         };
         SessionStart { session: Uuid::from_u128(session), user: Uuid::nil(), spec }
+    }
+
+    #[tokio::test]
+    async fn bu_02_under_every_set_of_capabilities_a_ticket_opens_and_attaches_only_as_it_says() {
+        use rexec_shared::ticket::{Actor, ActorKind};
+
+        let signer = Signer::from_pkcs8(&Signer::generate().unwrap()).unwrap();
+        let config = config(&signer);
+        let (mut hub, _handle) = Hub::new(config, CancellationToken::new());
+        let all = [
+            Capability::Terminal,
+            Capability::Exec,
+            Capability::FilesRead,
+            Capability::FilesWrite,
+            Capability::Forward,
+            Capability::View,
+        ];
+        for (set, opening) in (0..1u32 << all.len()).flat_map(|set| [(set, true), (set, false)]) {
+            let caps: Vec<Capability> =
+                (0..all.len()).filter(|bit| set >> bit & 1 == 1).map(|bit| all[bit]).collect();
+            let (iat, session, act) = (unix_ms(), Uuid::from_u128(8), Uuid::nil());
+            let act = Actor { kind: ActorKind::Ai, id: act, name: String::new() };
+            let (jti, aud, org, usr, lgn) =
+                (Uuid::new_v4(), Uuid::nil(), Uuid::nil(), Uuid::nil(), Uuid::nil());
+            let (ses, cnf, exp) = (session, String::new(), iat + 1_000);
+            let claims = Claims { jti, aud, org, usr, lgn, act, ses, caps: caps.clone(), cnf, iat, exp };
+            let intent = if opening {
+                Intent::Open(start(8).spec)
+            } else {
+                Intent::Attach { epoch: None, offset: None }
+            };
+            let (ticket, viewer, input_seq) = (signer.ticket(&claims), Uuid::nil(), 0);
+            let request = Request { ticket, viewer, session, input_seq, snapshot_ack: true, intent };
+            let may = caps.contains(&Capability::Terminal) || !opening && caps.contains(&Capability::View);
+            let code = hub.check(&request).err().map(|refusal| refusal.code);
+            assert_eq!(code, (!may).then_some(CloseCode::Forbidden), "{caps:?}, opening: {opening}");
+        }
     }
 
     #[tokio::test]

@@ -55,6 +55,15 @@ impl Pty {
         self.fd.writable().await
     }
 
+    /// Watches the descriptor anew. The runtime never forgets that a descriptor was hung up, and a terminal can be opened again.
+    pub(super) fn rearm(&mut self) {
+        let copy = rustix::io::fcntl_dupfd_cloexec(self.fd.get_ref(), 3);
+        match copy.map_err(io::Error::from).and_then(sys::watch) {
+            Ok(fd) => self.fd = fd,
+            Err(error) => tracing::warn!(%error, "a PTY could not be watched anew"),
+        }
+    }
+
     /// Reads what there is, at most about `budget` bytes, and appends it to `out`.
     pub(super) fn read_batch(&self, out: &mut Vec<u8>, budget: usize) -> ReadEnd {
         let begin = out.len();
@@ -124,6 +133,12 @@ pub(super) struct LeaderExit {
 }
 
 impl Leader {
+    /// No process at all: for tests of what needs none.
+    #[cfg(test)]
+    pub(super) fn nobody() -> Self {
+        Self { child: None, pid: Pid::from_raw(i32::MAX) }
+    }
+
     /// Its process id, which is also the id of its process group and of its session.
     pub(super) fn pid(&self) -> u32 {
         self.pid.as_raw().unsigned_abs()

@@ -13,7 +13,11 @@
 mod attached;
 mod input;
 mod life;
+#[cfg(test)]
+mod simulation;
 mod state;
+#[cfg(test)]
+mod tests;
 mod viewers;
 
 use std::sync::Arc;
@@ -203,14 +207,18 @@ async fn refuse_all(mut commands: mpsc::Receiver<Command>, why: &str) {
     let until = tokio::time::Instant::now() + REFUSE_FOR;
     while let Ok(Some(command)) = tokio::time::timeout_at(until, commands.recv()).await {
         if let Command::Arrive(arrival) = command {
-            let mut bytes = BytesMut::new();
-            Refusal::new(CloseCode::Internal, format!("the session could not be opened: {why}"))
-                .message()
-                .encode(&mut bytes);
-            let _ = arrival.batches.try_send(Batch { bytes, last: true });
-            return;
+            let why = format!("the session could not be opened: {why}");
+            return turn_away(&arrival.batches, &Refusal::new(CloseCode::Internal, why));
         }
     }
+}
+
+/// Tells a stream that nothing was sent to yet why that is all.
+fn turn_away(batches: &mpsc::Sender<Batch>, refusal: &Refusal) {
+    let mut bytes = BytesMut::new();
+    refusal.message().encode(&mut bytes);
+    // The channel holds one batch and this is the first.
+    let _ = batches.try_send(Batch { bytes, last: true });
 }
 
 /// The session's loop: one turn serves the viewers, then waits for whatever comes first.
@@ -241,13 +249,15 @@ async fn serve(mut session: Session, pty: Pty, mut wires: Wires) {
         }
         tokio::select! {
             Some(command) = wires.commands.recv() => {
-                session.handle(command, pty.as_ref());
-                take_waiting(&mut session, &mut wires.commands, pty.as_ref());
+                let feed = wires.feed.borrow();
+                let now = Instant::now();
+                session.handle(command, &feed, pty.as_ref(), now);
+                take_waiting(&mut session, &mut wires.commands, &feed, pty.as_ref(), now);
             }
             guard = readable(pty.as_ref()), if may_read => read(&mut session, pty.as_ref(), guard),
             guard = writable(pty.as_ref()), if may_write => write(&mut session, pty.as_ref(), guard),
             () = child_ended(&mut children), if session.is_alive() => session.handle_child(),
-            Ok(()) = wires.feed.changed() => session.handle_feed(&wires.feed.borrow_and_update()),
+            Ok(()) = wires.feed.changed() => session.handle_feed(&wires.feed.borrow_and_update(), Instant::now()),
             () = wires.stop.cancelled(), if !stopped => {
                 stopped = true;
                 session.handle_stop(pty.as_ref(), now);
@@ -259,10 +269,16 @@ async fn serve(mut session: Session, pty: Pty, mut wires: Wires) {
 }
 
 /// Commands that wait already are handled in the same turn, as many as the queue holds.
-fn take_waiting(session: &mut Session, commands: &mut mpsc::Receiver<Command>, pty: Option<&Pty>) {
+fn take_waiting(
+    session: &mut Session,
+    commands: &mut mpsc::Receiver<Command>,
+    feed: &FeedState,
+    pty: Option<&Pty>,
+    now: Instant,
+) {
     for _ in 1..QUEUE {
         match commands.try_recv() {
-            Ok(command) => session.handle(command, pty),
+            Ok(command) => session.handle(command, feed, pty, now),
             Err(_) => return,
         }
     }
@@ -297,7 +313,13 @@ fn read(session: &mut Session, pty: Option<&Pty>, guard: Guard<'_>) {
     let (Some(pty), Ok(mut guard)) = (pty, guard) else { return session.handle_hung_up() };
     match session.read_from(pty, READ_BUDGET) {
         ReadEnd::Budget => {}
-        ReadEnd::Drained => guard.clear_ready(),
+        ReadEnd::Drained => {
+            // That it was hung up is never forgotten, so waiting for it would not wait.
+            if guard.ready().is_read_closed() {
+                session.handle_stale();
+            }
+            guard.clear_ready();
+        }
         ReadEnd::HungUp => {
             guard.clear_ready();
             session.handle_hung_up();
@@ -308,6 +330,9 @@ fn read(session: &mut Session, pty: Option<&Pty>, guard: Guard<'_>) {
 fn write(session: &mut Session, pty: Option<&Pty>, guard: Guard<'_>) {
     let (Some(pty), Ok(mut guard)) = (pty, guard) else { return };
     if !session.write_to(pty, WRITE_BUDGET) {
+        if guard.ready().is_write_closed() {
+            session.handle_full();
+        }
         guard.clear_ready();
     }
 }

@@ -141,11 +141,16 @@ async fn write_batches(
     session: &SessionHandle,
 ) {
     while let Some(mut batch) = batches.recv().await {
-        if write.write_all(&batch.bytes).await.is_err() {
-            return;
-        }
         if batch.last {
-            let _ = write.shutdown().await;
+            return write_last(write, &batch.bytes).await;
+        }
+        let written = tokio::select! {
+            biased;
+            written = write.write_all(&batch.bytes) => written,
+            // The session makes no batch before this one is written, so what comes here is the end: it has let go of a stream that takes nothing.
+            _ = batches.recv() => return,
+        };
+        if written.is_err() {
             return;
         }
         batch.bytes.clear();
@@ -156,5 +161,51 @@ async fn write_batches(
     // The session's task is gone without a word: it failed, and that is what the viewer is told.
     let mut out = BytesMut::new();
     Refusal::new(CloseCode::Internal, "the session failed").message().encode(&mut out);
-    let _ = timeout(REFUSAL_DEADLINE, write.write_all(&out)).await;
+    write_last(write, &out).await;
+}
+
+async fn write_last(mut write: OwnedWriteHalf, bytes: &[u8]) {
+    let said = async {
+        write.write_all(bytes).await?;
+        write.shutdown().await
+    };
+    let _ = timeout(REFUSAL_DEADLINE, said).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A refusal may quote what the viewer sent, as a JSON error does.
+    #[tokio::test]
+    async fn out_06_the_log_escapes_what_a_viewer_sent() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let _default = tracing::subscriber::set_default(subscriber);
+        let hostile = "\x1b]0;x\x07\x1b[2J\r\n2026 INFO forged\u{9b}31m\u{202e}\u{e0041}\u{200b}";
+        let (mut stream, _other) = UnixStream::pair().unwrap();
+        refuse(&mut stream, &Refusal::protocol(hostile)).await;
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("forged"), "{text:?}");
+        let line = text.strip_suffix('\n').unwrap();
+        let raw = |c: char| c.is_control() || matches!(c, '\u{202e}' | '\u{e0041}' | '\u{200b}');
+        assert!(!line.chars().any(raw), "{line:?}");
+    }
 }

@@ -29,7 +29,27 @@ mod tests {
         assert_eq!(sanitise(&"x".repeat(1000)).len(), TITLE_MAX);
     }
 
+    /// C0, C1, what reorders, what hides, and the tags that spell text nobody sees.
+    fn deceives(c: char) -> bool {
+        matches!(c, '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+            | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+    }
+
     proptest! {
+        #[test]
+        fn out_06_no_title_holds_a_control_a_direction_or_a_tag(
+            pieces in prop::collection::vec(prop_oneof![
+                any::<char>(), prop::char::range('\0', '\u{9f}'), prop::char::range('\u{200b}', '\u{206f}'), prop::char::range('\u{e0000}', '\u{e007f}'),
+            ], 0..300),
+        ) {
+            let title: String = pieces.iter().collect();
+            let clean = sanitise(&title);
+            prop_assert!(!clean.chars().any(deceives), "{:?}", clean);
+            prop_assert!(clean.chars().count() <= TITLE_MAX);
+            let kept: String = title.chars().filter(|c| is_shown(*c)).take(TITLE_MAX).collect();
+            prop_assert_eq!(clean, kept, "and nothing is added");
+        }
+
         #[test]
         fn no_title_holds_a_control_character(title in any::<String>()) {
             let clean = sanitise(&title);

@@ -194,3 +194,14 @@ async fn queries_are_answered_by_the_host_and_titles_are_told() {
     assert_eq!(std::fs::read(answer).unwrap(), b"\x1b[1;1R");
     term.until("the title is told", |term| term.titles == ["my title"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn out_07_marks_of_success_that_a_program_prints_do_not_change_how_it_ended() {
+    let host = Host::start().await;
+    let marks = r"\033]133;D;0\007\033]133;D;0\033\\\033]633;D;0\007\033]633;E;true\007\033]1337;exit=0\007\033]777;exit;0\007";
+    let mut term = host.open(&format!("printf '{marks}'; exit 7")).await;
+    term.until("the exit is told", |term| term.exit.is_some()).await;
+    let exit = term.exit.unwrap();
+    assert_eq!((exit.code, exit.signal), (Some(7), None));
+    assert!(crate::support::contains(&term.seen, b"\x1b]633;D;0\x07"), "the bytes themselves are passed on");
+}

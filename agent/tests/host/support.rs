@@ -146,6 +146,39 @@ impl Drop for Host {
     }
 }
 
+/// Presents a first frame, proves the key, and returns the stream with what was received after the proof, or the code of a refusal.
+pub(crate) async fn present(
+    socket: PathBuf,
+    first: &[u8],
+    key: &ViewerKey,
+) -> Result<(UnixStream, Decoder), String> {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+
+    let mut own = Decoder::new();
+    own.push(first);
+    let payload = own.poll_frame().unwrap().unwrap().payload;
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    stream.write_all(first).await.unwrap();
+    let mut decoder = Decoder::new();
+    loop {
+        while let Some(frame) = decoder.poll_frame().unwrap() {
+            match HostMessage::decode(&frame).unwrap().unwrap() {
+                HostMessage::Challenge(challenge) => {
+                    let proof = key.prove(&BASE64.decode(challenge.nonce).unwrap(), &payload).unwrap();
+                    let mut out = BytesMut::new();
+                    ViewerMessage::Proof(proof).encode(&mut out);
+                    stream.write_all(&out).await.unwrap();
+                }
+                HostMessage::Opened(_) => return Ok((stream, decoder)),
+                HostMessage::Error(error) => return Err(error.code),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(stream.read_buf(decoder.buffer_mut()).await.unwrap() > 0, "closed without a word");
+    }
+}
+
 /// `sh -c command` in a terminal of 80 × 24.
 pub(crate) fn shell(command: &str) -> Spec {
     let command = Some(["/bin/sh", "-c", command].map(str::to_owned).to_vec());
@@ -188,6 +221,10 @@ pub(crate) struct Term {
     pub(crate) seen: Vec<u8>,
     /// Whether output is acknowledged as parsed as it comes.
     pub(crate) acknowledges: bool,
+    /// Whether it says anything at all.
+    pub(crate) speaks: bool,
+    /// Bytes that came over all streams.
+    pub(crate) received: usize,
     pub(crate) opened: Option<Opened>,
     pub(crate) exit: Option<Exit>,
     pub(crate) error: Option<ErrorMessage>,
@@ -216,6 +253,8 @@ impl Term {
             stream: None,
             seen: Vec::new(),
             acknowledges: true,
+            speaks: true,
+            received: 0,
             opened: None,
             exit: None,
             error: None,
@@ -333,7 +372,9 @@ impl Term {
         let Some(stream) = self.stream.as_mut() else { return false };
         let (mut read, mut write) = stream.split();
         // A host that answered may have closed already; what it said is still there to read.
-        while let Some(bytes) = self.viewer.poll_transmit() {
+        while self.speaks
+            && let Some(bytes) = self.viewer.poll_transmit()
+        {
             let _ = write.write_all(&bytes).await;
         }
         let len = read.read(&mut buffer).await.unwrap_or(0);
@@ -341,6 +382,7 @@ impl Term {
             self.stream = None;
             return false;
         }
+        self.received += len;
         self.viewer.handle_bytes(&buffer[..len]).unwrap();
         self.take_events();
         true

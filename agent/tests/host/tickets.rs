@@ -3,13 +3,13 @@
 use bytes::{Bytes, BytesMut};
 use rexec_shared::message::{SignalName, Size, ViewerMessage};
 use rexec_shared::proof::ViewerKey;
-use rexec_shared::ticket::{Capability, Claims, Signer};
+use rexec_shared::ticket::{Capability, Claims, Now, PublicKey, Signer, Verifier};
 use rexec_shared::tunnel::{LinkAnswer, LinkMessage, LinkRole};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use uuid::Uuid;
 
-use crate::support::{DEADLINE, Host, Term, shell, until};
+use crate::support::{DEADLINE, Host, Term, present, shell, unix_ms, until};
 
 /// Presents a permission for a new session; what the host says to it, and that no shell was started.
 async fn presented(host: &Host, make: impl FnOnce(&Host, Claims) -> String) -> String {
@@ -106,47 +106,21 @@ async fn bu_04_of_64_that_present_one_ticket_at_once_exactly_one_gets_in() {
     };
     ViewerMessage::Open(open_frame).encode(&mut open);
     let open = open.freeze();
-    let presenters: Vec<_> =
-        (0..64).map(|_| tokio::spawn(present(host.viewer_socket(), open.clone(), key.clone()))).collect();
+    let presenters: Vec<_> = (0..64)
+        .map(|_| {
+            let (socket, open, key) = (host.viewer_socket(), open.clone(), key.clone());
+            tokio::spawn(async move { present(socket, &open, &key).await.map(drop) })
+        })
+        .collect();
     let mut attached = 0;
     for presenter in presenters {
-        let answer = presenter.await.unwrap();
-        attached += usize::from(answer == "opened");
-        assert!(answer == "opened" || answer == "ticket_used", "{answer}");
+        match presenter.await.unwrap() {
+            Ok(()) => attached += 1,
+            Err(code) => assert_eq!(code, "ticket_used"),
+        }
     }
     assert_eq!(attached, 1);
     assert_eq!(sessions(&host).await, [session]);
-}
-
-/// Presents a first frame, proves the key, and says what came of it.
-async fn present(socket: std::path::PathBuf, first: Bytes, key: std::sync::Arc<ViewerKey>) -> String {
-    use base64::Engine;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-    use rexec_shared::frame::Decoder;
-    use rexec_shared::message::HostMessage;
-
-    let mut own = Decoder::new();
-    own.push(&first);
-    let payload = own.poll_frame().unwrap().unwrap().payload;
-    let mut stream = UnixStream::connect(socket).await.unwrap();
-    stream.write_all(&first).await.unwrap();
-    let mut decoder = Decoder::new();
-    loop {
-        while let Some(frame) = decoder.poll_frame().unwrap() {
-            match HostMessage::decode(&frame).unwrap().unwrap() {
-                HostMessage::Challenge(challenge) => {
-                    let proof = key.prove(&BASE64.decode(challenge.nonce).unwrap(), &payload).unwrap();
-                    let mut out = BytesMut::new();
-                    ViewerMessage::Proof(proof).encode(&mut out);
-                    stream.write_all(&out).await.unwrap();
-                }
-                HostMessage::Opened(_) => return "opened".to_owned(),
-                HostMessage::Error(error) => return error.code,
-                other => panic!("{other:?}"),
-            }
-        }
-        assert!(stream.read_buf(decoder.buffer_mut()).await.unwrap() > 0, "closed without a word");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -271,4 +245,60 @@ async fn what_is_no_first_frame_gets_an_error_and_nothing_else() {
         stream.write_all(bytes).await.unwrap();
         assert_eq!(Term::error_on(stream).await, "protocol_error", "{bytes:?}");
     }
+}
+
+/// Makes the `n`th ticket of somebody who has none: forged, edited, of another machine, or used up.
+fn bad_ticket(host: &Host, stranger: &Signer, used: &str, claims: Claims, n: usize) -> String {
+    match n % 4 {
+        0 => stranger.ticket(&claims),
+        1 => host.signer.ticket(&Claims { aud: Uuid::from_u128(n as u128), ..claims }),
+        2 => used.to_owned(),
+        _ => {
+            let ticket = host.signer.ticket(&claims);
+            let at = 5 + n % (ticket.len() - 5);
+            let other = if &ticket[at..=at] == "A" { "B" } else { "A" };
+            format!("{}{other}{}", &ticket[..at], &ticket[at + 1..])
+        }
+    }
+}
+
+/// A broker that is taken over tries it 10,000 times. Each ticket is shown to the verifier that the host has, every fifth to the host itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn br_01_ten_thousand_tickets_nobody_signed_for_this_open_no_shell() {
+    let host = Host::start().await;
+    let stranger = Signer::from_pkcs8(&Signer::generate().unwrap()).unwrap();
+    let key = ViewerKey::generate().unwrap();
+    let session = Uuid::new_v4();
+    let used = host.ticket(session, &key.confirmation());
+    let now = || Now { unix_ms: unix_ms(), instant: std::time::Instant::now() };
+    let public = PublicKey::parse(&host.signer.public_key()).unwrap();
+    let mut verifier = Verifier::new(public, host.org, now().instant);
+    verifier.check(&used, host.machine, session, true, now()).unwrap();
+    let open = |ticket: String, session: Uuid, started: &std::path::Path| {
+        let mut out = BytesMut::new();
+        let spec = shell(&format!("touch {}", started.display()));
+        let (v, features, viewer, input_seq) = (1, Vec::new(), Uuid::new_v4(), 0);
+        let open = rexec_shared::message::Open { v, features, ticket, viewer, session, input_seq, spec };
+        ViewerMessage::Open(open).encode(&mut out);
+        out
+    };
+    let first = open(used.clone(), session, &host.file("honest"));
+    let (mut honest, _) = present(host.viewer_socket(), &first, &key).await.unwrap();
+    let started = host.file("started");
+    for n in 0..10_000 {
+        let claims = host.claims(session, &key.confirmation(), &[Capability::Terminal]);
+        let ticket = bad_ticket(&host, &stranger, &used, claims, n);
+        let checked = verifier.check(&ticket, host.machine, session, true, now());
+        assert!(checked.is_err(), "{ticket}");
+        if n % 5 == 0 {
+            let code = present(host.viewer_socket(), &open(ticket, session, &started), &key).await.map(drop);
+            assert!(
+                code.as_ref().is_err_and(|code| code == "bad_ticket" || code == "ticket_used"),
+                "{code:?}"
+            );
+        }
+    }
+    assert_eq!(sessions(&host).await, [session], "the one that was opened with a ticket");
+    assert!(!started.exists(), "a shell was started");
+    honest.shutdown().await.unwrap();
 }

@@ -355,3 +355,30 @@ fn a_hostile_screen_still_fits_its_snapshot() {
     assert!(painted.len() <= SNAPSHOT_MAX && painted.len() > SNAPSHOT_MAX / 2, "{}", painted.len());
     assert!(painted.windows(9).any(|window| window == b"last line"));
 }
+
+proptest! {
+    /// Reading the clipboard is never answered and writing it does nothing, whatever the selection, the terminator or the way it is cut.
+    #[test]
+    fn out_01_osc_52_types_nothing_into_the_pty(
+        selection in "[cpqs0-7]{0,4}", data in "[?]|[A-Za-z0-9+/=]{0,60}|[!-~]{0,20}", terminator in prop::sample::select(vec!["\x07", "\x1b\\", "\u{9c}"]),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let bytes = format!("a\x1b]52;{selection};{data}{terminator}\x1b\\b").into_bytes();
+        let (first, rest) = bytes.split_at(cut.index(bytes.len()));
+        let mut screen = Screen::new(SIZE);
+        screen.advance(first);
+        screen.advance(rest);
+        prop_assert_eq!(screen.take_replies(), "");
+        prop_assert_eq!(screen.take_title(), None);
+        let painted = String::from_utf8(screen.snapshot()).unwrap();
+        prop_assert!(!painted.contains("]52"), "no viewer is handed it with the screen");
+    }
+}
+
+#[test]
+fn out_01_asking_for_the_clipboard_is_not_answered() {
+    for query in ["\x1b]52;c;?\x07", "\x1b]52;;?\x1b\\", "\x1b]52;pc;?\x07", "\x1b]52;c;?\u{9c}"] {
+        assert_eq!(screen(query.as_bytes()).take_replies(), "", "{query:?}");
+    }
+    assert_eq!(screen(b"\x1b[5n").take_replies(), "\x1b[0n", "while what is allowed is");
+}

@@ -4,9 +4,9 @@
 //! therefore costs one batch, and one that comes back to reading is told how things stand now.
 #![deny(clippy::disallowed_methods)]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use rexec_shared::frame::put_header;
 use rexec_shared::limits::DATA_FRAME_MAX;
 use rexec_shared::log::OutputLog;
@@ -23,6 +23,10 @@ use crate::host::handshake::Refusal;
 const BATCH_MAX: usize = 64 * 1024;
 /// Headers and addresses of a full batch, bytes, generously.
 const FRAME_OVERHEAD: usize = 64;
+/// How long a viewer that is told why it is over may take to take it.
+pub(super) const ENDING_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a viewer may owe an acknowledgement in the middle of a snapshot: the rest of it is held for that viewer alone.
+const PICTURE_DEADLINE: Duration = Duration::from_secs(30);
 /// Buffers above this are not kept for the next batch, bytes.
 const BUFFER_KEEP: usize = 4 * 1024;
 
@@ -55,7 +59,7 @@ pub(super) enum Course {
     Output,
     /// A snapshot first; it is taken when the viewer can be sent it. With the first byte of a gap to tell before.
     NeedsPicture { gap: Option<u64> },
-    /// The rest of a snapshot.
+    /// The rest of a snapshot, sent as far as the viewer's window allows.
     Picture(Bytes),
 }
 
@@ -74,6 +78,8 @@ pub(super) struct Attached {
     pub(super) viewer: Uuid,
     pub(super) role: Role,
     pub(super) claims: Box<Claims>,
+    /// Whether it acknowledges snapshots; for one that does not, what its socket took counts.
+    snapshot_ack: bool,
     batches: mpsc::Sender<Batch>,
     /// The buffer for the next batch; `None` while the stream writes the last one.
     buffer: Option<BytesMut>,
@@ -82,19 +88,28 @@ pub(super) struct Attached {
     told: Told,
     ack: Option<InputAck>,
     pong: Option<u64>,
-    ending: Option<Refusal>,
+    /// Why it is over, and until when it may take that.
+    ending: Option<(Refusal, Instant)>,
+}
+
+/// A viewer as it arrives.
+#[derive(Debug)]
+pub(super) struct Newcomer {
+    pub(super) stream: StreamId,
+    pub(super) viewer: Uuid,
+    pub(super) role: Role,
+    pub(super) claims: Box<Claims>,
+    pub(super) snapshot_ack: bool,
+    pub(super) batches: mpsc::Sender<Batch>,
+    /// The first thing it is told.
+    pub(super) opened: Opened,
+    pub(super) course: Course,
 }
 
 impl Attached {
-    /// A viewer that just arrived. `opened` is the first thing it is told.
-    pub(super) fn new(
-        stream: StreamId,
-        claims: Box<Claims>,
-        role: Role,
-        batches: mpsc::Sender<Batch>,
-        (viewer, opened, course): (Uuid, Opened, Course),
-        public: &Public,
-    ) -> Self {
+    /// A viewer that just arrived.
+    pub(super) fn new(newcomer: Newcomer, public: &Public) -> Self {
+        let Newcomer { stream, viewer, role, claims, snapshot_ack, batches, opened, course } = newcomer;
         let told = Told { title: public.title.0, size: public.size.0, ..Told::default() };
         let (opened, buffer) = (Some(opened), Some(BytesMut::new()));
         Self {
@@ -102,6 +117,7 @@ impl Attached {
             viewer,
             role,
             claims,
+            snapshot_ack,
             batches,
             buffer,
             opened,
@@ -131,14 +147,38 @@ impl Attached {
         }
     }
 
-    /// Whether a snapshot is what it can be sent next.
-    pub(super) fn wants_picture(&self) -> bool {
-        self.is_idle() && !self.is_ending() && matches!(self.course, Course::NeedsPicture { .. })
+    /// Whether a snapshot is what it can be sent next. One that has not acknowledged what it was sent gets none: it would pile up on the way.
+    pub(super) fn wants_picture(&self, pacer: &Pacer) -> bool {
+        let needs = matches!(self.course, Course::NeedsPicture { .. });
+        needs && self.is_idle() && !self.is_ending() && pacer.is_idle(self.viewer)
     }
 
     /// The stream has written its batch.
-    pub(super) fn handle_written(&mut self, buffer: BytesMut) {
+    pub(super) fn handle_written(&mut self, buffer: BytesMut, pacer: &mut Pacer, now: Instant) {
         self.buffer = Some(if buffer.capacity() <= BUFFER_KEEP { buffer } else { BytesMut::new() });
+        if !self.snapshot_ack && !self.is_ending() {
+            pacer.handle_picture_written(self.viewer, now);
+        }
+    }
+
+    /// Whether it is held up in the middle of a snapshot for too long.
+    pub(super) fn is_stuck(&self, pacer: &Pacer, now: Instant) -> bool {
+        !self.is_ending() && self.stuck_at(pacer).is_some_and(|at| now >= at)
+    }
+
+    /// Whether it had its time to take why it is over.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        self.ending.as_ref().is_some_and(|(_, until)| now >= *until)
+    }
+
+    /// When [`Self::is_stuck`] or [`Self::is_overdue`] may become true.
+    pub(super) fn poll_timeout(&self, pacer: &Pacer) -> Option<Instant> {
+        self.ending.as_ref().map_or_else(|| self.stuck_at(pacer), |(_, until)| Some(*until))
+    }
+
+    fn stuck_at(&self, pacer: &Pacer) -> Option<Instant> {
+        let painting = matches!(self.course, Course::Picture(_));
+        pacer.owing_since(self.viewer).filter(|_| painting).map(|since| since + PICTURE_DEADLINE)
     }
 
     /// Owes an acknowledgement of input.
@@ -151,9 +191,11 @@ impl Attached {
         self.pong = Some(t);
     }
 
-    /// Nothing more is sent but why.
-    pub(super) fn end(&mut self, refusal: Refusal) {
-        self.ending.get_or_insert(refusal);
+    /// Nothing more is sent but why, and nothing is held for it any more.
+    pub(super) fn end(&mut self, refusal: Refusal, now: Instant) {
+        self.ending.get_or_insert((refusal, now + ENDING_DEADLINE));
+        self.course = Course::Output;
+        self.opened = None;
     }
 
     /// Hands the stream its next batch, if it waits for one and there is something to say. Returns false once it has been handed its last.
@@ -167,11 +209,13 @@ impl Attached {
     ) -> bool {
         let Some(mut out) = self.buffer.take() else { return true };
         let last = self.ending.is_some();
-        if let Some(refusal) = self.ending.take() {
+        if let Some((refusal, _)) = self.ending.take() {
             refusal.message().encode(&mut out);
         } else {
             self.put_control(&mut out, public);
             self.put_course(&mut out, pacer, picture, now);
+            // While a snapshot was on its way, the log may have forgotten what follows it.
+            self.look_back(log, pacer);
             self.put_output(&mut out, log, pacer, public, now);
         }
         if out.is_empty() {
@@ -209,26 +253,27 @@ impl Attached {
 
     /// A snapshot, the gap that called for it before it.
     fn put_course(&mut self, out: &mut BytesMut, pacer: &mut Pacer, picture: Option<&Picture>, now: Instant) {
+        let picture = picture.filter(|_| pacer.is_idle(self.viewer));
         if let (Course::NeedsPicture { gap }, Some(picture)) = (&self.course, picture) {
             if let Some(from) = *gap {
                 HostMessage::Gap { from, to: picture.offset }.encode(out);
             }
             let (Size { cols, rows }, bytes) = (picture.size, picture.bytes.len() as u64);
             HostMessage::Snapshot(Snapshot { offset: picture.offset, cols, rows, bytes }).encode(out);
-            pacer.handle_attached(self.viewer, picture.offset);
+            pacer.handle_moved(self.viewer, picture.offset, now);
             self.course = Course::Picture(picture.bytes.clone());
         }
         if let Course::Picture(bytes) = &mut self.course {
-            let begin = out.len();
-            while out.len() - begin < BATCH_MAX && !bytes.is_empty() {
-                let chunk = bytes.split_to(bytes.len().min(DATA_FRAME_MAX));
+            let mut room = pacer.budget(self.viewer).min(BATCH_MAX as u64) as usize;
+            while room > 0 && !bytes.is_empty() {
+                let chunk = bytes.split_to(bytes.len().min(DATA_FRAME_MAX).min(room));
+                room -= chunk.len();
+                pacer.handle_picture_sent(self.viewer, chunk.len() as u64, now);
                 HostMessage::SnapshotData(chunk).encode(out);
             }
-            if !bytes.has_remaining() {
+            if bytes.is_empty() {
                 self.course = Course::Output;
             }
-            // One that takes no picture owes us something too, and does not hold the PTY for ever.
-            pacer.handle_sent(self.viewer, 0, now);
         }
     }
 
@@ -247,7 +292,9 @@ impl Attached {
         // Output from before the size changed is sent before the size is told, and not more with it.
         let untold = self.told.size != public.size.0;
         let until = if untold && next < public.resized_at { public.resized_at } else { log.head() };
-        let mut room = pacer.budget(self.viewer).min(BATCH_MAX as u64).min(until.saturating_sub(next));
+        // The end of a snapshot may be in this batch already.
+        let left = BATCH_MAX.saturating_sub(out.len()) as u64;
+        let mut room = pacer.budget(self.viewer).min(left).min(until.saturating_sub(next));
         if untold && next >= public.resized_at {
             self.told.size = public.size.0;
             HostMessage::Resized(public.size.1).encode(out);

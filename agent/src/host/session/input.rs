@@ -3,10 +3,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use rexec_shared::ledger::{InputLedger, LedgerError};
 use rexec_shared::limits::LEDGERS_MAX;
 use uuid::Uuid;
+
+/// The terminal's own bytes waiting for the PTY: a program that asks and never reads, or a viewer that ends files nobody reads, gets no more above this.
+const OWN_MAX: usize = 4 * 1024;
+/// Input of one origin is gathered in runs of about this, bytes: a keystroke alone would cost many times its size.
+const RUN_MAX: usize = 4 * 1024;
+/// What `Eof` types: the terminal's VEOF.
+const EOF: &[u8] = b"\x04";
 
 /// The viewer id is another key's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +30,16 @@ struct Account {
 }
 
 /// A run of bytes of one origin; `None` is the terminal itself.
-type Chunk = (Option<Uuid>, Bytes);
+type Run = (Option<Uuid>, BytesMut);
 
 /// Input of one session, accepted and not yet written, and the accounts of it.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     accounts: BTreeMap<Uuid, Account>,
-    /// Bounded by the ledgers: a viewer has at most its window in it.
-    queue: VecDeque<Chunk>,
+    /// Bounded by the ledgers, of which a viewer has at most its window in it, and by [`OWN_MAX`].
+    queue: VecDeque<Run>,
+    /// Bytes of the terminal's own in the queue.
+    own: usize,
     arrivals: u64,
 }
 
@@ -72,15 +81,40 @@ impl Input {
         if new.is_empty() {
             return Ok(true);
         }
-        self.queue.push_back((Some(viewer), new));
+        self.push(Some(viewer), new);
         Ok(false)
     }
 
-    /// Queues bytes of the terminal's own.
-    pub(super) fn push_own(&mut self, bytes: Bytes) {
-        if !bytes.is_empty() {
-            self.queue.push_back((None, bytes));
+    /// Queues answers of the terminal, whole or, while [`OWN_MAX`] wait, not at all.
+    pub(super) fn push_replies(&mut self, replies: String) {
+        if !replies.is_empty() && self.own < OWN_MAX {
+            self.own += replies.len();
+            self.push(None, Bytes::from(replies));
         }
+    }
+
+    /// Queues an end of file. One that would follow another that still waits is the same one.
+    pub(super) fn push_eof(&mut self) {
+        let waits = self.queue.back().is_some_and(|(origin, run)| origin.is_none() && run.ends_with(EOF));
+        if !waits && self.own < OWN_MAX {
+            self.own += EOF.len();
+            self.push(None, Bytes::from_static(EOF));
+        }
+    }
+
+    fn push(&mut self, from: Option<Uuid>, bytes: Bytes) {
+        match self.queue.back_mut() {
+            Some((origin, run)) if *origin == from && run.len() + bytes.len() <= RUN_MAX => {
+                run.extend_from_slice(&bytes)
+            }
+            Some(_) | None => self.queue.push_back((from, BytesMut::from(bytes))),
+        }
+    }
+
+    /// Bytes that wait to be written.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.queue.iter().map(|(_, run)| run.len()).sum()
     }
 
     /// Whether anything waits to be written.
@@ -107,6 +141,9 @@ impl Input {
             bytes.advance(len);
             budget = budget.saturating_sub(len);
             let (origin, done) = (*origin, bytes.is_empty());
+            if origin.is_none() {
+                self.own = self.own.saturating_sub(len);
+            }
             if let Some(viewer) = origin.filter(|_| len > 0) {
                 if let Some(account) = self.accounts.get_mut(&viewer) {
                     account.ledger.handle_written(len);
@@ -199,5 +236,53 @@ mod tests {
         let window = Bytes::from(vec![0; INPUT_WINDOW as usize]);
         assert_eq!(input.handle_input(A, 0, window), Ok(false));
         assert_eq!(input.handle_input(A, INPUT_WINDOW, Bytes::from_static(b"x")), Err(LedgerError::Overrun));
+    }
+
+    /// Writes everything; what was written.
+    fn drain(input: &mut Input) -> Vec<u8> {
+        let mut written = Vec::new();
+        let write = |bytes: &[u8]| {
+            written.extend_from_slice(bytes);
+            bytes.len()
+        };
+        assert!(input.write(usize::MAX, write, |_| {}));
+        written
+    }
+
+    #[test]
+    fn out_05_answers_that_nobody_reads_are_dropped_whole_above_a_limit() {
+        let mut input = Input::default();
+        for _ in 0..100_000 {
+            input.push_replies("\x1b[1;1R".to_owned());
+        }
+        let written = drain(&mut input);
+        assert!((OWN_MAX..OWN_MAX + 6).contains(&written.len()), "{}", written.len());
+        assert!(written.chunks(6).all(|reply| reply == b"\x1b[1;1R"), "no answer is cut");
+        input.push_replies("\x1b[0n".to_owned());
+        assert_eq!(drain(&mut input), b"\x1b[0n", "who reads again is answered again");
+    }
+
+    #[test]
+    fn out_05_ends_of_file_that_nobody_reads_are_one() {
+        let mut input = Input::default();
+        (0..100_000).for_each(|_| input.push_eof());
+        assert_eq!(drain(&mut input), EOF);
+        input.handle_arrived(A, "key", 0, |_| false).unwrap();
+        for seq in 0..100_000 {
+            input.handle_input(A, seq, Bytes::from_static(b"x")).unwrap();
+            input.push_eof();
+        }
+        assert_eq!(drain(&mut input).len(), 100_000 + OWN_MAX, "between typing they count and are bounded");
+    }
+
+    #[test]
+    fn out_05_keystrokes_that_nobody_reads_are_gathered() {
+        let mut input = Input::default();
+        input.handle_arrived(A, "key", 0, |_| false).unwrap();
+        for seq in 0..INPUT_WINDOW {
+            input.handle_input(A, seq, Bytes::from_static(b"x")).unwrap();
+        }
+        assert!(input.queue.len() <= INPUT_WINDOW as usize / RUN_MAX);
+        assert_eq!(drain(&mut input).len(), INPUT_WINDOW as usize);
     }
 }

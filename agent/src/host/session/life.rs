@@ -61,6 +61,11 @@ impl Life {
         matches!(self.phase, Phase::Draining { .. })
     }
 
+    /// Whether nothing runs in the PTY any more that we wait for.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended { .. } | Phase::Leaving { .. })
+    }
+
     /// Output came.
     pub(super) fn handle_output(&mut self, now: Instant) {
         if let Phase::Draining { idle_at, .. } = &mut self.phase {
@@ -140,7 +145,7 @@ impl Session {
 
     /// What time alone brings.
     pub(super) fn handle_time(&mut self, pty: &mut Option<Pty>, now: Instant) {
-        self.handle_time_of_bytes(now);
+        self.handle_time_of_bytes(pty.as_mut(), now);
         self.apply_size(pty.as_ref(), now);
         if self.life.kill_at.is_some_and(|at| now >= at) {
             self.life.kill_at = None;
@@ -148,9 +153,13 @@ impl Session {
         }
         match self.life.phase {
             Phase::Draining { exit, idle_at, until } if self.life.hung_up || now >= idle_at.min(until) => {
-                // From here on nobody of ours holds the PTY: what still runs in it sees it closed, as with any terminal.
-                *pty = None;
-                self.finish(exit, now);
+                // On a busy machine the time is over before there was a turn to read in.
+                let came = pty.as_ref().is_some_and(|pty| self.read_last(pty));
+                if !came || now >= until {
+                    // From here on nobody of ours holds the PTY: what still runs in it sees it closed, as with any terminal.
+                    *pty = None;
+                    self.finish(exit, now);
+                }
             }
             Phase::Ended { keep_until } if now >= keep_until => {
                 if self.viewers.is_empty() {
@@ -165,7 +174,8 @@ impl Session {
 
     /// When something changes by time alone.
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        [self.life.poll_timeout(), self.poll_timeout_of_bytes(now), self.poll_timeout_of_size(now)]
+        let of_bytes = self.poll_timeout_of_bytes(now);
+        [self.life.poll_timeout(), of_bytes, self.poll_timeout_of_size(now), self.poll_timeout_of_viewers()]
             .into_iter()
             .flatten()
             .min()
@@ -186,7 +196,7 @@ impl Session {
     fn say_farewell(&mut self, refusal: Refusal, now: Instant) {
         // The exit is told before, to whoever has seen all output.
         self.serve_viewers(now);
-        self.end_all(&refusal);
+        self.end_all(&refusal, now);
         let until = self.life.kill_at.map_or(now + FAREWELL, |at| at.max(now + FAREWELL));
         self.life.phase = Phase::Leaving { until };
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use rexec_shared::lease::Lease;
 use rexec_shared::limits::{LOG_BYTES_MAX, VIEWER_SILENT};
 use rexec_shared::log::OutputLog;
@@ -19,15 +19,13 @@ use super::life::Life;
 use crate::host::pty::{Leader, Pty, ReadEnd};
 use crate::host::screen::{Screen, Watch};
 
-/// Output the screen may be behind the log, bytes: below the log's size, so that what it lacks is always there.
-const SCREEN_LAG_MAX: u64 = LOG_BYTES_MAX as u64 * 3 / 4;
 /// How long one turn feeds the screen at most.
 const SCREEN_TURN: Duration = Duration::from_millis(2);
 /// Output fed to the screen between two looks at the clock, bytes.
 const SCREEN_STEP: usize = 4 * 1024;
 /// Output that comes in smaller pieces is looked at at once, bytes.
 const FLOOD_MIN: u64 = 2 * 1024;
-/// Output left for later before what scrolled away is passed over, bytes: below [`SCREEN_LAG_MAX`], so that reading goes on.
+/// Output left for later before what scrolled away is passed over, bytes: below three quarters of the log, so that reading goes on.
 const FLOOD_KEEP: u64 = 2 * 1024 * 1024;
 /// Less than this is not worth looking through, bytes.
 const SKIM_MIN: u64 = 128 * 1024;
@@ -35,6 +33,10 @@ const SKIM_MIN: u64 = 128 * 1024;
 const FLOOD_PAUSE: Duration = Duration::from_millis(5);
 /// How often a hung-up PTY is tried again while its leader lives: it may open its terminal once more.
 const HUNG_UP_RETRY: Duration = Duration::from_millis(200);
+/// How soon a PTY that was hung up and is no more is watched anew.
+const STALE_RETRY: Duration = Duration::from_millis(10);
+/// Batches that are read at most when a session ends: more than the kernel holds.
+const LAST_BATCHES: usize = 4;
 /// Output must be this old before memory kept for speed is given back.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -46,6 +48,8 @@ pub(super) struct Session {
     pub(super) epoch: Uuid,
     pub(super) life: Life,
     pub(super) log: OutputLog,
+    /// Output the screen may be behind the log, bytes: below the log's size, so that what it lacks is always there.
+    lag_max: u64,
     pub(super) screen: Screen,
     pub(super) input: Input,
     pub(super) viewers: BTreeMap<StreamId, Attached>,
@@ -62,7 +66,10 @@ pub(super) struct Session {
     skimmed_to: u64,
     scratch: Vec<u8>,
     step: BytesMut,
+    /// Reading pauses until then.
     hung_up: Option<Instant>,
+    /// Writing pauses until then: nobody has the other side open, and it is full.
+    full: Option<Instant>,
     last_output: Instant,
     shrink_at: Option<Instant>,
 }
@@ -70,12 +77,18 @@ pub(super) struct Session {
 impl Session {
     /// A session whose leader just started.
     pub(super) fn new(info: &SessionInfo, leader: Leader, now: Instant) -> Self {
+        Self::with_log(info, leader, LOG_BYTES_MAX, now)
+    }
+
+    /// The same with a log of another size.
+    pub(super) fn with_log(info: &SessionInfo, leader: Leader, log_max: usize, now: Instant) -> Self {
         let size = Size { cols: info.cols, rows: info.rows };
         Self {
             start: info.clone(),
             epoch: Uuid::new_v4(),
             life: Life::new(leader),
-            log: OutputLog::new(LOG_BYTES_MAX),
+            log: OutputLog::new(log_max),
+            lag_max: log_max as u64 / 4 * 3,
             screen: Screen::new(size),
             input: Input::default(),
             viewers: BTreeMap::new(),
@@ -97,6 +110,7 @@ impl Session {
             scratch: Vec::new(),
             step: BytesMut::new(),
             hung_up: None,
+            full: None,
             last_output: now,
             shrink_at: None,
         }
@@ -129,12 +143,12 @@ impl Session {
     pub(super) fn should_read(&self, now: Instant) -> bool {
         let paced =
             self.life.is_draining() || self.pacer.should_read(self.log.head(), self.lease.holder(), now);
-        self.hung_up.is_none() && self.lag() < SCREEN_LAG_MAX && paced
+        self.hung_up.is_none() && self.lag() < self.lag_max && paced
     }
 
     /// Whether input waits for the PTY.
     pub(super) fn should_write(&self) -> bool {
-        self.input.is_pending()
+        self.input.is_pending() && self.full.is_none()
     }
 
     /// Whether the screen lacks output that it should be fed now.
@@ -154,22 +168,50 @@ impl Session {
 
     /// Reads a batch of output into the log.
     pub(super) fn read_from(&mut self, pty: &Pty, budget: usize) -> ReadEnd {
-        self.scratch.clear();
-        let end = pty.read_batch(&mut self.scratch, budget);
-        if !self.scratch.is_empty() {
-            self.log.append(&self.scratch);
-            self.watch.handle_output(&self.scratch);
-            self.last_output = Instant::now();
-            self.shrink_at.get_or_insert(self.last_output + IDLE);
-            self.life.handle_output(self.last_output);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        let end = pty.read_batch(&mut scratch, budget);
+        if !scratch.is_empty() {
+            self.handle_output(&scratch, Instant::now());
         }
+        self.scratch = scratch;
         end
+    }
+
+    /// Takes output into the log.
+    pub(super) fn handle_output(&mut self, bytes: &[u8], now: Instant) {
+        self.log.append(bytes);
+        self.watch.handle_output(bytes);
+        self.last_output = now;
+        self.shrink_at.get_or_insert(now + IDLE);
+        self.life.handle_output(now);
+    }
+
+    /// Reads what there is, for the last time; returns whether there was anything.
+    pub(super) fn read_last(&mut self, pty: &Pty) -> bool {
+        let before = self.log.head();
+        for _ in 0..LAST_BATCHES {
+            if self.read_from(pty, super::READ_BUDGET) != ReadEnd::Budget {
+                break;
+            }
+        }
+        self.log.head() > before
     }
 
     /// Nobody has the other side of the PTY open.
     pub(super) fn handle_hung_up(&mut self) {
         self.hung_up = Some(Instant::now() + HUNG_UP_RETRY);
         self.life.handle_hung_up();
+    }
+
+    /// The PTY is called hung up and is not: it must be watched anew.
+    pub(super) fn handle_stale(&mut self) {
+        self.hung_up = Some(Instant::now() + STALE_RETRY);
+    }
+
+    /// The PTY takes nothing and is called hung up, so nobody will say when it does.
+    pub(super) fn handle_full(&mut self) {
+        self.full = Some(Instant::now() + HUNG_UP_RETRY);
     }
 
     /// The leader was reaped: a hung-up PTY is read once more, for what is left in it.
@@ -179,25 +221,24 @@ impl Session {
 
     /// Writes waiting input; returns false when the PTY takes no more for now.
     pub(super) fn write_to(&mut self, pty: &Pty, budget: usize) -> bool {
+        self.write_with(budget, |bytes| pty.try_write(bytes))
+    }
+
+    /// Writes waiting input with `write`, which says how much it took; returns false when it took less than it was given.
+    pub(super) fn write_with(&mut self, budget: usize, write: impl FnMut(&[u8]) -> usize) -> bool {
         let mut writers: Vec<Uuid> = Vec::new();
-        let more = self.input.write(
-            budget,
-            |bytes| pty.try_write(bytes),
-            |viewer| {
-                if !writers.contains(&viewer) {
-                    writers.push(viewer);
-                }
-            },
-        );
+        let more = self.input.write(budget, write, |viewer| {
+            if !writers.contains(&viewer) {
+                writers.push(viewer);
+            }
+        });
         writers.into_iter().for_each(|viewer| self.owe_ack(viewer));
         more
     }
 
     /// Input that can no longer be written counts as written: there is nobody to read it.
     pub(super) fn discard_input(&mut self) {
-        let mut writers: Vec<Uuid> = Vec::new();
-        self.input.write(usize::MAX, <[u8]>::len, |viewer| writers.push(viewer));
-        writers.into_iter().for_each(|viewer| self.owe_ack(viewer));
+        self.write_with(usize::MAX, <[u8]>::len);
     }
 
     /// Tells a viewer how much of its input is in the PTY, and where output stood then.
@@ -256,16 +297,19 @@ impl Session {
             self.watch.handle_caught_up();
         }
         let replies = self.screen.take_replies();
-        self.input.push_own(Bytes::from(replies));
+        self.input.push_replies(replies);
         if let Some(title) = self.screen.take_title().filter(|title| *title != self.public.title.1) {
             self.public.title = (self.public.title.0 + 1, title);
         }
     }
 
     /// What time alone brings to the bytes' path.
-    pub(super) fn handle_time_of_bytes(&mut self, now: Instant) {
-        if self.hung_up.is_some_and(|retry| now >= retry) && self.life.is_alive() {
-            self.hung_up = None;
+    pub(super) fn handle_time_of_bytes(&mut self, pty: Option<&mut Pty>, now: Instant) {
+        let held = [self.hung_up, self.full].into_iter().flatten().min();
+        if let (Some(pty), true) = (pty, held.is_some_and(|at| now >= at) && self.life.is_alive()) {
+            self.hung_up = self.hung_up.filter(|at| now < *at);
+            self.full = self.full.filter(|at| now < *at);
+            pty.rearm();
         }
         if self.shrink_at.is_some_and(|at| now >= at) {
             let idle = now.saturating_duration_since(self.last_output) >= IDLE;
@@ -279,7 +323,7 @@ impl Session {
 
     /// When [`Self::handle_time_of_bytes`] or [`Self::should_read`] may bring something by time alone.
     pub(super) fn poll_timeout_of_bytes(&self, now: Instant) -> Option<Instant> {
-        let retry = self.hung_up.filter(|_| self.life.is_alive());
+        let retry = [self.hung_up, self.full].into_iter().flatten().min().filter(|_| self.life.is_alive());
         let held = self.hung_up.is_none() && !self.should_read(now);
         // A viewer silent for long is no reason to look again at once.
         let pacing = self.pacer.poll_timeout().filter(|_| held).map(|at| at.max(now + VIEWER_SILENT / 20));

@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rexec_shared::close::CloseCode;
+use rexec_shared::ledger::LedgerError;
 use rexec_shared::limits::VIEWERS_MAX;
 use rexec_shared::log::ResumeAnswer;
 use rexec_shared::message::{Opened, Role, Size, ViewerInfo, ViewerMessage};
-use rexec_shared::ticket::{Capability, FeedState, TicketError};
+use rexec_shared::ticket::{Capability, Claims, FeedState, TicketError};
 use uuid::Uuid;
 
-use super::attached::{Attached, Course, Picture};
+use super::attached::{Attached, Course, Newcomer, Picture};
 use super::state::Session;
-use super::{Arrival, Command, StreamId, clamp};
+use super::{Arrival, Command, StreamId, clamp, turn_away};
 use crate::host::handshake::{Intent, Refusal, Request};
 use crate::host::pty::Pty;
 use crate::host::title::sanitise;
@@ -21,31 +22,47 @@ use crate::host::title::sanitise;
 const RESIZE_EVERY: Duration = Duration::from_millis(30);
 /// Names of viewers are cut to this, characters, so that the list of them fits in a frame.
 const NAME_MAX: usize = 64;
-/// What `Eof` types: the terminal's VEOF.
-const EOF: &[u8] = b"\x04";
+/// Streams of one session, those counted that are only being told why they are over.
+const STREAMS_MAX: usize = 2 * VIEWERS_MAX;
 
 impl Session {
-    /// Takes what a stream says.
-    pub(super) fn handle(&mut self, command: Command, pty: Option<&Pty>) {
+    /// Takes what a stream says; `feed` is the newest.
+    pub(super) fn handle(&mut self, command: Command, feed: &FeedState, pty: Option<&Pty>, now: Instant) {
         match command {
-            Command::Arrive(arrival) => self.handle_arrival(*arrival),
-            Command::Message(stream, message) => self.handle_message(stream, message, pty),
+            Command::Arrive(arrival) => self.handle_arrival(*arrival, feed, now),
+            Command::Message(stream, message) => self.handle_message(stream, message, pty, now),
             Command::Written(stream, buffer) => {
                 if let Some(attached) = self.viewers.get_mut(&stream) {
-                    attached.handle_written(buffer);
+                    attached.handle_written(buffer, &mut self.pacer, now);
                 }
             }
-            Command::Broken(stream, refusal) => self.end(stream, refusal),
+            Command::Broken(stream, refusal) => self.end(stream, refusal, now),
             Command::Left(stream) => self.remove(stream),
         }
     }
 
     /// Gives every stream that waits for one its next batch.
     pub(super) fn serve_viewers(&mut self, now: Instant) {
+        self.part_with_stuck(now);
         self.viewers.values_mut().for_each(|attached| attached.look_back(&self.log, &self.pacer));
-        let picture = self.viewers.values().any(Attached::wants_picture).then(|| self.take_picture());
+        let wanted = self.viewers.values().any(|attached| attached.wants_picture(&self.pacer));
+        let picture = wanted.then(|| self.take_picture());
         let Self { viewers, log, pacer, public, .. } = self;
         viewers.retain(|_, attached| attached.serve(log, pacer, public, picture.as_ref(), now));
+    }
+
+    /// Lets go of streams that take nothing: dropped, their channel tells them so.
+    fn part_with_stuck(&mut self, now: Instant) {
+        self.viewers.retain(|_, attached| !attached.is_overdue(now));
+        let stuck = self.viewers.values().filter(|attached| attached.is_stuck(&self.pacer, now));
+        for stream in stuck.map(|attached| attached.stream).collect::<Vec<_>>() {
+            self.end(stream, Refusal::new(CloseCode::TooSlow, "the screen was not taken in time"), now);
+        }
+    }
+
+    /// When a stream may have taken nothing for too long.
+    pub(super) fn poll_timeout_of_viewers(&self) -> Option<Instant> {
+        self.viewers.values().filter_map(|attached| attached.poll_timeout(&self.pacer)).min()
     }
 
     fn take_picture(&mut self) -> Picture {
@@ -54,27 +71,27 @@ impl Session {
         Picture { offset: self.screen.offset(), size: self.screen.size(), bytes }
     }
 
-    fn handle_arrival(&mut self, arrival: Arrival) {
+    fn handle_arrival(&mut self, arrival: Arrival, feed: &FeedState, now: Instant) {
         let Arrival { stream, request, claims, batches } = arrival;
-        let role = if claims.allows(Capability::Terminal) { Role::Writer } else { Role::View };
-        let admitted = self.admit(&request, &claims.cnf);
-        let (course, offset, input_seq, refusal) = match admitted {
-            Ok((course, offset, input_seq)) => (course, offset, input_seq, None),
-            Err(refusal) => (Course::Output, 0, 0, Some(refusal)),
+        // The hub looked at the feed when it let the viewer in; a newer one may have been told to this session since, when the viewer was not here yet.
+        let admitted = if is_void(&claims, feed) {
+            Err(TicketError::Revoked.into())
+        } else {
+            self.admit(&request, &claims.cnf)
         };
+        let (course, offset, input_seq) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => return turn_away(&batches, &refusal),
+        };
+        let role = if claims.allows(Capability::Terminal) { Role::Writer } else { Role::View };
         let Size { cols, rows } = self.public.size.1;
         let (session, epoch, created, title) =
             (self.id(), self.epoch, self.start.created, self.public.title.1.clone());
         let opened = Opened { session, epoch, role, cols, rows, offset, input_seq, created, title };
-        let viewer = request.viewer;
-        let mut attached =
-            Attached::new(stream, claims, role, batches, (viewer, opened, course), &self.public);
-        if let Some(refusal) = refusal {
-            attached.end(refusal);
-            self.viewers.insert(stream, attached);
-            return;
-        }
-        self.displace(viewer);
+        let (viewer, snapshot_ack) = (request.viewer, request.snapshot_ack);
+        let newcomer = Newcomer { stream, viewer, role, claims, snapshot_ack, batches, opened, course };
+        let attached = Attached::new(newcomer, &self.public);
+        self.displace(viewer, now);
         if matches!(request.intent, Intent::Attach { .. }) || offset == 0 {
             tracing::info!(%session, %viewer, ?role, offset, "viewer attached");
         }
@@ -95,7 +112,7 @@ impl Session {
         let viewer = request.viewer;
         let present =
             self.viewers.values().filter(|attached| !attached.is_ending() && attached.viewer != viewer);
-        if present.count() >= VIEWERS_MAX {
+        if present.count() >= VIEWERS_MAX || self.viewers.len() >= STREAMS_MAX {
             return Err(Refusal::new(
                 CloseCode::LimitReached,
                 format!("{VIEWERS_MAX} viewers are attached already"),
@@ -115,46 +132,52 @@ impl Session {
             .input
             .handle_arrived(viewer, cnf, request.input_seq, here)
             .map_err(|_| Refusal::new(CloseCode::Forbidden, "the viewer id belongs to another key"))?;
-        let fresh = |gap| (Course::NeedsPicture { gap }, self.screen.offset(), input_seq);
-        Ok(match answer {
+        let at = self.screen.offset();
+        let (course, offset) = match answer {
             // What nobody has seen yet is no history: who opened the session sees it from its first byte.
-            ResumeAnswer::Fresh if first && self.log.start() == 0 => self.resume_at(viewer, 0, input_seq),
-            ResumeAnswer::Rest { from } => self.resume_at(viewer, from, input_seq),
-            ResumeAnswer::Fresh | ResumeAnswer::Impossible => fresh(None),
-            ResumeAnswer::Lost { from, .. } => fresh(Some(from)),
-        })
-    }
-
-    fn resume_at(&mut self, viewer: Uuid, offset: u64, input_seq: u64) -> (Course, u64, u64) {
+            ResumeAnswer::Fresh if first && self.log.start() == 0 => (Course::Output, 0),
+            ResumeAnswer::Rest { from } => (Course::Output, from),
+            ResumeAnswer::Fresh | ResumeAnswer::Impossible => (Course::NeedsPicture { gap: None }, at),
+            ResumeAnswer::Lost { from, .. } => (Course::NeedsPicture { gap: Some(from) }, at),
+        };
         self.pacer.handle_attached(viewer, offset);
-        (Course::Output, offset, input_seq)
+        Ok((course, offset, input_seq))
     }
 
     /// The viewer is here on a newer stream.
-    fn displace(&mut self, viewer: Uuid) {
+    fn displace(&mut self, viewer: Uuid, now: Instant) {
         let older =
             self.viewers.values_mut().filter(|attached| attached.viewer == viewer && !attached.is_ending());
         for attached in older {
-            attached.end(Refusal::new(CloseCode::Displaced, "this viewer came back on another stream"));
+            let refusal = Refusal::new(CloseCode::Displaced, "this viewer came back on another stream");
+            attached.end(refusal, now);
         }
     }
 
-    fn handle_message(&mut self, stream: StreamId, message: ViewerMessage, pty: Option<&Pty>) {
+    fn handle_message(&mut self, stream: StreamId, message: ViewerMessage, pty: Option<&Pty>, now: Instant) {
         let Some(attached) = self.viewers.get_mut(&stream).filter(|attached| !attached.is_ending()) else {
             return;
         };
         let (viewer, role) = (attached.viewer, attached.role);
         if role == Role::View && acts(&message) {
-            return self.end(stream, Refusal::new(CloseCode::Forbidden, "this viewer may only look"));
+            return self.end(stream, Refusal::new(CloseCode::Forbidden, "this viewer may only look"), now);
         }
-        let now = Instant::now();
         match message {
             ViewerMessage::Ack { offset } => {
                 if let Err(error) = self.pacer.handle_ack(viewer, offset, now) {
-                    self.end(stream, Refusal::protocol(error));
+                    self.end(stream, Refusal::protocol(error), now);
                 }
             }
-            ViewerMessage::Input { seq, bytes } => self.handle_input(stream, viewer, seq, bytes, pty),
+            ViewerMessage::SnapshotAck { bytes } => {
+                if let Err(error) = self.pacer.handle_picture_ack(viewer, bytes, now) {
+                    self.end(stream, Refusal::protocol(error), now);
+                }
+            }
+            ViewerMessage::Input { seq, bytes } => {
+                if let Err(error) = self.handle_input(viewer, seq, bytes, pty) {
+                    self.end(stream, Refusal::protocol(error), now);
+                }
+            }
             ViewerMessage::Resize(size) => {
                 if self.lease.holder() == Some(viewer) {
                     self.wanted_size = Some(clamp(size));
@@ -174,56 +197,59 @@ impl Session {
                     pty.signal_foreground(name);
                 }
             }
-            ViewerMessage::Eof => self.input.push_own(Bytes::from_static(EOF)),
+            ViewerMessage::Eof => self.input.push_eof(),
             ViewerMessage::Ping { t } => attached.owe_pong(t),
-            ViewerMessage::Detach => self.end(stream, Refusal::new(CloseCode::Done, "detached")),
+            ViewerMessage::Detach => self.end(stream, Refusal::new(CloseCode::Done, "detached"), now),
             ViewerMessage::Close => self.handle_close(pty, now),
             ViewerMessage::Open(_) | ViewerMessage::Attach(_) | ViewerMessage::Proof(_) => {
-                self.end(stream, Refusal::protocol("that frame begins a stream, it does not continue one"));
+                let refusal = Refusal::protocol("that frame begins a stream, it does not continue one");
+                self.end(stream, refusal, now);
             }
         }
     }
 
-    fn handle_input(&mut self, stream: StreamId, viewer: Uuid, seq: u64, bytes: Bytes, pty: Option<&Pty>) {
+    fn handle_input(
+        &mut self,
+        viewer: Uuid,
+        seq: u64,
+        bytes: Bytes,
+        pty: Option<&Pty>,
+    ) -> Result<(), LedgerError> {
         let queued = self.input.is_pending();
-        match self.input.handle_input(viewer, seq, bytes) {
-            Ok(true) => self.owe_ack(viewer),
-            Ok(false) => match pty {
-                // A keystroke does not wait for a turn of the loop.
-                Some(pty) if !queued => drop(self.write_to(pty, super::WRITE_BUDGET)),
-                Some(_) => {}
-                None => self.discard_input(),
-            },
-            Err(error) => self.end(stream, Refusal::protocol(error)),
+        if self.input.handle_input(viewer, seq, bytes)? {
+            self.owe_ack(viewer);
+        } else if self.life.has_ended() {
+            self.discard_input();
+        } else if let Some(pty) = pty.filter(|_| !queued) {
+            // A keystroke does not wait for a turn of the loop.
+            self.write_to(pty, super::WRITE_BUDGET);
         }
+        Ok(())
     }
 
     /// Closes viewers whose permission is void now.
-    pub(super) fn handle_feed(&mut self, feed: &FeedState) {
-        let void = |attached: &&Attached| {
-            feed.is_revoked(&attached.claims) || feed.machine_revoked(attached.claims.aud)
-        };
-        let streams: Vec<StreamId> =
-            self.viewers.values().filter(void).map(|attached| attached.stream).collect();
+    pub(super) fn handle_feed(&mut self, feed: &FeedState, now: Instant) {
+        let void = self.viewers.values().filter(|attached| is_void(&attached.claims, feed));
+        let streams: Vec<StreamId> = void.map(|attached| attached.stream).collect();
         for stream in streams {
-            self.end(stream, TicketError::Revoked.into());
+            self.end(stream, TicketError::Revoked.into(), now);
         }
     }
 
     /// Ends every viewer.
-    pub(super) fn end_all(&mut self, refusal: &Refusal) {
+    pub(super) fn end_all(&mut self, refusal: &Refusal, now: Instant) {
         let streams: Vec<StreamId> = self.viewers.keys().copied().collect();
         for stream in streams {
-            self.end(stream, refusal.clone());
+            self.end(stream, refusal.clone(), now);
         }
     }
 
     /// Tells a viewer why it is over and counts it no more.
-    fn end(&mut self, stream: StreamId, refusal: Refusal) {
+    fn end(&mut self, stream: StreamId, refusal: Refusal, now: Instant) {
         let Some(attached) = self.viewers.get_mut(&stream).filter(|attached| !attached.is_ending()) else {
             return;
         };
-        attached.end(refusal);
+        attached.end(refusal, now);
         let viewer = attached.viewer;
         self.handle_left(viewer);
     }
@@ -286,6 +312,10 @@ impl Session {
     }
 }
 
+fn is_void(claims: &Claims, feed: &FeedState) -> bool {
+    feed.is_revoked(claims) || feed.machine_revoked(claims.aud)
+}
+
 /// Whether a message does something to the session, which a viewer that may only look must not.
 fn acts(message: &ViewerMessage) -> bool {
     match message {
@@ -299,6 +329,7 @@ fn acts(message: &ViewerMessage) -> bool {
         | ViewerMessage::Attach(_)
         | ViewerMessage::Proof(_)
         | ViewerMessage::Ack { .. }
+        | ViewerMessage::SnapshotAck { .. }
         | ViewerMessage::ReleaseLease
         | ViewerMessage::Ping { .. }
         | ViewerMessage::Detach => false,
