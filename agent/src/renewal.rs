@@ -96,8 +96,9 @@ impl Renewal {
         (renewal, RenewalHandle { credentials: seen, wanted: wanted_in })
     }
 
-    /// Renews whenever it is time, until control says that the machine is no more.
-    pub async fn run(mut self) {
+    /// Renews whenever it is time, until control says that the machine is no more. `wake` changes when the machine woke or its network changed:
+    /// what is due is tried at once then, for timers stood still.
+    pub async fn run(mut self, mut wake: watch::Receiver<u64>) {
         let mut backoff = Backoff::new(RETRY_BASE, RETRY_CAP, Duration::ZERO);
         loop {
             let is_wanted = self.wanted.has_changed().unwrap_or(false);
@@ -123,6 +124,7 @@ impl Renewal {
             tokio::select! {
                 () = sleep(pause) => {}
                 Ok(()) = self.wanted.changed() => self.wanted.mark_changed(),
+                Ok(()) = wake.changed() => backoff.reset(),
             }
         }
     }

@@ -23,6 +23,8 @@ pub mod connect;
 pub mod dial;
 pub mod heartbeat;
 pub mod link;
+#[cfg(target_os = "linux")]
+mod network;
 mod pump;
 pub mod tls;
 mod transport;
@@ -31,7 +33,7 @@ mod wake;
 
 use dial::{Action, Dialler, End, StopReason};
 use link::{Link, LinkError, LinkHandle};
-use tunnel::{Ending, Tunnel};
+use tunnel::{Ending, Farewell, Tunnel};
 
 /// How long the uplink may take to say goodbye.
 pub const GOODBYE: Duration = Duration::from_secs(2);
@@ -57,17 +59,21 @@ pub async fn run(profile: Profile, shutdown: CancellationToken) -> Result<(), Up
     let (link, handle) = Link::connect(&profile.link_socket()?).await?;
     let (renewal, credentials) = Renewal::new(profile.clone(), registration.clone(), key.clone());
     let mut tasks = JoinSet::new();
-    tasks.spawn(renewal.run());
     let (waker, wake) = watch::channel(0);
-    tasks.spawn(wake::watch_for_sleep(waker));
+    tasks.spawn(renewal.run(wake.clone()));
+    tasks.spawn(wake::watch_for_sleep(waker.clone()));
+    #[cfg(target_os = "linux")]
+    tasks.spawn(network::watch_for_changes(waker.clone()));
     let uplink = Uplink {
         profile,
         registration,
         key,
         link: handle,
         renewal: credentials,
+        waker,
         wake,
         lingering: JoinSet::new(),
+        succeeded: CancellationToken::new(),
     };
     let ending = shutdown.child_token();
     let mut drive = std::pin::pin!(uplink.drive(&ending));
@@ -88,9 +94,13 @@ struct Uplink {
     key: MachineKey,
     link: LinkHandle,
     renewal: RenewalHandle,
+    /// Changed when what waits need wait no longer: the machine woke, the network changed, a tunnel that lingered is gone.
+    waker: watch::Sender<u64>,
     wake: watch::Receiver<u64>,
-    /// The tunnel of a draining broker, whose streams finish; the next one that drains ends it.
+    /// The tunnel before this one while it still stands; the next one that is left ends it.
     lingering: JoinSet<()>,
+    /// Tells it that its successor is there.
+    succeeded: CancellationToken,
 }
 
 impl Uplink {
@@ -117,6 +127,7 @@ impl Uplink {
                     let ending = match opened {
                         Ok(tunnel) => {
                             dialler.handle_online(Instant::now());
+                            self.succeeded.cancel();
                             self.carry(tunnel, shutdown).await
                         }
                         Err(ending) => ending,
@@ -168,7 +179,8 @@ impl Uplink {
         Ok(tunnel)
     }
 
-    /// Carries the tunnel to its end. A draining broker's streams finish beside the next tunnel.
+    /// Carries the tunnel to its end. One that still stands is carried on beside the dials for the next: the broker drains and its streams
+    /// may finish, or it fell silent and may yet speak again.
     async fn carry(&mut self, mut tunnel: Tunnel, shutdown: &CancellationToken) -> Ending {
         let ending = tokio::select! {
             ending = tunnel.run(&self.link, self.wake.clone()) => ending,
@@ -177,9 +189,17 @@ impl Uplink {
                 return Ending::of_shutdown();
             }
         };
-        if ending.end == End::Closed(Some(CloseCode::Draining)) {
+        // What changed while it stood was the tunnel's to act on, and hastens no dial.
+        self.wake.mark_unchanged();
+        if ending.stands {
+            self.succeeded = CancellationToken::new();
+            let farewell = Farewell {
+                succeeded: self.succeeded.clone(),
+                feed: self.link.feed.clone(),
+                is_silent: ending.end == End::Lost,
+            };
             self.lingering = JoinSet::new();
-            self.lingering.spawn(tunnel.linger());
+            self.lingering.spawn(tunnel.linger(farewell, self.waker.clone()));
         }
         ending
     }

@@ -8,7 +8,9 @@ use axum::Router;
 use quinn::Endpoint;
 use rexec_shared::broker_link::{FromBroker, ToBroker};
 use rexec_shared::close::CloseCode;
+use rexec_shared::pki::Identity;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{BrokerConfig, StartError};
 use crate::counters::{Counters, Counts};
 use crate::endpoint;
-use crate::limits::CLOSE_DEADLINE;
+use crate::limits::{CLOSE_DEADLINE, CLOSE_PARTS, CLOSE_SPREAD};
 use crate::listener;
 use crate::registry::{ControlLink, Registry};
 use crate::tunnel::quic_code;
@@ -28,7 +30,6 @@ pub struct Broker {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     tunnel_addr: SocketAddr,
     endpoint: Endpoint,
@@ -37,7 +38,23 @@ struct Inner {
     viewer_door: Arc<viewer::Door>,
     viewers: TaskTracker,
     tunnels: TaskTracker,
+    /// The registry's task.
+    registrar: TaskTracker,
+    /// The task that takes dials; it ends with the endpoint.
+    listener: AbortHandle,
     stop: CancellationToken,
+    ca_pem: String,
+    reset_key: [u8; 64],
+}
+
+/// Where agents and viewers of a broker that ends may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// Nowhere: it has no other beside it, so waiting would only keep them from coming back to its successor. Everything is closed within a
+    /// second, a little at a time.
+    Alone,
+    /// To other brokers, at once; streams that stand have this grace.
+    Elsewhere(Duration),
 }
 
 impl Broker {
@@ -59,14 +76,16 @@ impl Broker {
         let stop = CancellationToken::new();
         let (viewers, tunnels) = (TaskTracker::new(), TaskTracker::new());
         let link = ControlLink { events: to_control, orders: from_control };
-        let registry = Registry::start(config.ticket_key.clone(), link, counters.clone(), stop.clone());
+        let registrar = TaskTracker::new();
+        let registry =
+            Registry::start(config.ticket_key.clone(), link, counters.clone(), stop.clone(), &registrar);
         let door = listener::Door {
             broker: config.name.as_str().into(),
             registry: registry.clone(),
             counters: counters.clone(),
             tunnels: tunnels.clone(),
         };
-        tokio::spawn(listener::run(endpoint.clone(), door, stop.clone()));
+        let listener = tokio::spawn(listener::run(endpoint.clone(), door, stop.clone())).abort_handle();
         let viewer_door = Arc::new(viewer::Door::new(
             registry.clone(),
             counters.clone(),
@@ -84,7 +103,11 @@ impl Broker {
                 viewer_door,
                 viewers,
                 tunnels,
+                registrar,
+                listener,
                 stop,
+                ca_pem: config.ca_pem,
+                reset_key: config.reset_key,
             }),
         })
     }
@@ -92,6 +115,11 @@ impl Broker {
     /// Where agents dial: the port is known even if port 0 was asked for.
     pub fn tunnel_addr(&self) -> SocketAddr {
         self.inner.tunnel_addr
+    }
+
+    /// Whether it takes tunnels and viewers: its registry and its endpoint are there. Asks nobody, so it costs nothing.
+    pub fn is_running(&self) -> bool {
+        self.inner.registry.is_running() && !self.inner.listener.is_finished()
     }
 
     /// `GET /viewer`: the WebSocket of viewers.
@@ -107,15 +135,33 @@ impl Broker {
         self.inner.counters.counts()
     }
 
-    /// Takes no new tunnel and no new viewer, tells agents to go elsewhere, leaves streams the grace, then closes what is left with
-    /// `draining` and ends.
-    pub async fn drain(&self, grace: Duration) {
+    /// Shows another certificate to dials from here on; tunnels that stand are left alone.
+    ///
+    /// # Errors
+    /// When the identity cannot be read; the old one stays in use.
+    pub fn renew(&self, identity: &Identity) -> Result<(), StartError> {
+        let Inner { endpoint, ca_pem, reset_key, .. } = &*self.inner;
+        endpoint.set_server_config(Some(endpoint::server_config(identity, ca_pem, reset_key)?));
+        Ok(())
+    }
+
+    /// Takes no new tunnel and no new viewer, tells agents, closes what is left with `draining` when its time is over, and ends. Control has
+    /// been told of every end when this returns, if it takes what it is told.
+    pub async fn drain(&self, drain: Drain) {
         let inner = &self.inner;
-        inner.registry.drain(grace).await;
         inner.viewers.close();
-        let calm = timeout(grace, inner.viewers.wait()).await.is_ok();
-        tracing::info!(calm, streams = inner.counters.counts().streams, "drained");
-        inner.registry.close_all(CloseCode::Draining).await;
+        match drain {
+            Drain::Alone => {
+                inner.registry.drain(CLOSE_SPREAD, false).await;
+                inner.close_in_parts().await;
+            }
+            Drain::Elsewhere(grace) => {
+                inner.registry.drain(grace, true).await;
+                let calm = timeout(grace, inner.viewers.wait()).await.is_ok();
+                tracing::info!(calm, streams = inner.counters.counts().streams, "drained");
+            }
+        }
+        inner.registry.close_part(CloseCode::Draining, 1).await;
         inner.tunnels.close();
         let ended = async {
             inner.viewers.wait().await;
@@ -125,16 +171,37 @@ impl Broker {
             tracing::debug!("not every task ended in time");
         }
         inner.end();
-        if timeout(CLOSE_DEADLINE, inner.endpoint.wait_idle()).await.is_err() {
+        inner.registrar.close();
+        if timeout(CLOSE_DEADLINE, async { tokio::join!(inner.registrar.wait(), inner.endpoint.wait_idle()) })
+            .await
+            .is_err()
+        {
             tracing::debug!("not every agent heard the end");
         }
     }
 }
 
 impl Inner {
+    /// Closes all tunnels over [`CLOSE_SPREAD`]: their agents come back at once, and are not to come all at once.
+    async fn close_in_parts(&self) {
+        for left in (1..=CLOSE_PARTS).rev() {
+            tokio::time::sleep(CLOSE_SPREAD / CLOSE_PARTS).await;
+            if self.registry.close_part(CloseCode::Draining, left).await == 0 {
+                return;
+            }
+        }
+    }
+
     fn end(&self) {
         self.stop.cancel();
         self.endpoint.close(quic_code(CloseCode::Draining), CloseCode::Draining.name().as_bytes());
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    /// Without its keys.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").field("tunnel_addr", &self.tunnel_addr).finish_non_exhaustive()
     }
 }
 

@@ -15,7 +15,7 @@ use quinn::{
 };
 use quinn_proto::HashedConnectionIdGenerator;
 use rexec_shared::limits::TUNNEL_IDLE;
-use rexec_shared::pki::{ALPN_TUNNEL, private_key_der};
+use rexec_shared::pki::{ALPN_TUNNEL, Identity, private_key_der};
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -25,14 +25,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::{BrokerConfig, StartError};
 use crate::limits::{
-    HANDSHAKES_MAX, INCOMING_BUFFER, INCOMING_BUFFER_TOTAL, RESET_INTERVAL, RETRY_TOKEN_LIFE, SEND_WINDOW,
-    SOCKET_BUFFER, STREAM_WINDOW, TUNNEL_WINDOW, UDP_PAYLOAD_MAX,
+    HANDSHAKES_MAX, INCOMING_BUFFER, INCOMING_BUFFER_TOTAL, RESET_INTERVAL, RETRY_TOKEN_LIFE, SOCKET_BUFFER,
+    STREAM_WINDOW, TUNNEL_WINDOW, UDP_PAYLOAD_MAX, send_window,
 };
 
 /// Binds the socket and starts the endpoint; nothing is accepted yet.
 pub(crate) fn bind(config: &BrokerConfig) -> Result<quinn::Endpoint, StartError> {
     let bind_error = |source| StartError::Bind { addr: config.tunnel_addr, source };
-    let server = server_config(config)?;
+    let server = server_config(&config.identity, &config.ca_pem, &config.reset_key)?;
     let socket = socket(config.tunnel_addr).map_err(bind_error)?;
     quinn::Endpoint::new(
         endpoint_config(&config.reset_key)?,
@@ -102,10 +102,15 @@ fn endpoint_config(secret: &[u8; 64]) -> Result<EndpointConfig, StartError> {
     Ok(config)
 }
 
-fn server_config(config: &BrokerConfig) -> Result<ServerConfig, StartError> {
-    let tls = QuicServerConfig::try_from(tls_config(config)?)
+/// What is shown to dials from here on: a certificate and its key, everything else from what the broker was told at its start.
+pub(crate) fn server_config(
+    identity: &Identity,
+    ca_pem: &str,
+    reset_key: &[u8; 64],
+) -> Result<ServerConfig, StartError> {
+    let tls = QuicServerConfig::try_from(tls_config(identity, ca_pem)?)
         .map_err(|error| StartError::Tls(error.to_string()))?;
-    let token_key = Keys::new(&config.reset_key).derive("rexec address tokens");
+    let token_key = Keys::new(reset_key).derive("rexec address tokens");
     let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&token_key);
     let mut server = ServerConfig::new(Arc::new(tls), Arc::new(token_key));
     server.transport_config(Arc::new(transport()));
@@ -126,20 +131,20 @@ fn server_config(config: &BrokerConfig) -> Result<ServerConfig, StartError> {
 
 /// TLS 1.3 with certificates of our own authority on both sides. Nothing is resumed: every dial shows its certificate anew, so that an
 /// expired one is an end, and there is no early data to replay (THREATS NW-05).
-fn tls_config(config: &BrokerConfig) -> Result<rustls::ServerConfig, StartError> {
+fn tls_config(identity: &Identity, ca_pem: &str) -> Result<rustls::ServerConfig, StartError> {
     let provider = Arc::new(default_provider());
     let tls_error = |error: rustls::Error| StartError::Tls(error.to_string());
     let mut roots = RootCertStore::empty();
-    roots.add(certificate(&config.ca_pem, "authority's certificate")?).map_err(tls_error)?;
+    roots.add(certificate(ca_pem, "authority's certificate")?).map_err(tls_error)?;
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
         .map_err(|error| StartError::Tls(error.to_string()))?;
-    let chain = vec![certificate(&config.identity.certificate_pem, "broker's certificate")?];
+    let chain = vec![certificate(&identity.certificate_pem, "broker's certificate")?];
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(tls_error)?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, private_key_der(&config.identity.key_pem)?)
+        .with_single_cert(chain, private_key_der(&identity.key_pem)?)
         .map_err(tls_error)?;
     tls.alpn_protocols = vec![ALPN_TUNNEL.to_vec()];
     tls.max_early_data_size = 0;
@@ -158,10 +163,11 @@ fn transport() -> TransportConfig {
         // The agent opens its control stream and nothing else; viewers' streams are opened by the broker.
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        // The stream's window is well below the tunnel's: one unread stream leaves room for its neighbours.
+        // One window for each stream there can be, and some to spare: streams left unread never take their neighbours' room.
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(TUNNEL_WINDOW))
-        .send_window(SEND_WINDOW)
+        // Grows with the streams that are open, by `Carrier`.
+        .send_window(send_window(0))
         // Streams take turns packet by packet: an echo does not wait behind a flood.
         .send_fairness(true)
         // No datagrams: nothing to be buffered.
@@ -245,7 +251,8 @@ mod tests {
 
     #[test]
     fn nw_05_there_is_no_early_data_and_nothing_to_resume() {
-        let tls = tls_config(&config()).unwrap();
+        let config = config();
+        let tls = tls_config(&config.identity, &config.ca_pem).unwrap();
         assert_eq!(tls.max_early_data_size, 0);
         assert_eq!(tls.send_tls13_tickets, 0);
         assert!(!tls.session_storage.can_cache());
@@ -262,8 +269,7 @@ mod tests {
 
     #[test]
     fn a_text_that_is_no_certificate_is_named() {
-        let broken = BrokerConfig { ca_pem: "not a certificate".into(), ..config() };
-        let error = tls_config(&broken).unwrap_err();
+        let error = tls_config(&config().identity, "not a certificate").unwrap_err();
         assert_eq!(error.to_string(), "the authority's certificate is not a PEM certificate");
     }
 }

@@ -6,9 +6,10 @@
 #![deny(clippy::disallowed_methods)]
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use crate::limits::{HALF_OPEN_PER_PREFIX, HALF_OPEN_UNPROVEN, HANDSHAKES_MAX, HANDSHAKES_RETRY_ABOVE};
+use crate::prefix;
 
 /// What becomes of a dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +32,7 @@ pub(crate) struct Origin {
 impl Origin {
     /// One IPv4 address, or the /64 of an IPv6 address.
     pub(crate) fn new(address: IpAddr, proven: bool) -> Self {
-        let prefix = match address.to_canonical() {
-            IpAddr::V4(address) => IpAddr::V4(address),
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        };
-        Self { prefix, proven }
+        Self { prefix: prefix::of(address), proven }
     }
 }
 

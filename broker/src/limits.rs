@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rexec_shared::limits::STREAMS_PER_TUNNEL;
+
 // --- agents dialling in ---
 
 /// Handshakes under way above which an address must first prove itself by a stateless retry (THREATS NW-03).
@@ -25,12 +27,19 @@ pub(crate) const TUNNELS_MAX: usize = 32_768;
 
 // --- a tunnel ---
 
-/// Unread bytes of one stream that an agent may send. Well below [`TUNNEL_WINDOW`]: windows decide isolation (DESIGN §5).
-pub(crate) const STREAM_WINDOW: u32 = 1024 * 1024;
-/// Unread bytes of all streams that an agent may send.
-pub(crate) const TUNNEL_WINDOW: u32 = 8 * 1024 * 1024;
-/// Bytes sent and not yet acknowledged that one tunnel may hold here.
-pub(crate) const SEND_WINDOW: u64 = 8 * 1024 * 1024;
+/// Unread bytes of one stream that an agent may send. Windows decide isolation (DESIGN §5); measured alike from 64 KiB to 4 MiB, and as
+/// large as the output that a host keeps in flight to one viewer.
+pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
+/// Windows beyond one for each viewer's stream: the control stream's, and those of streams that are just being opened.
+pub(crate) const SPARE_WINDOWS: u32 = 4;
+/// Unread bytes of all streams that an agent may send: a whole window for each stream there can be, so that streams left unread never take
+/// the control stream's credit. What an agent can really pin is [`STREAM_WINDOW`] for each viewer's stream that stands.
+pub(crate) const TUNNEL_WINDOW: u32 = (STREAMS_PER_TUNNEL + SPARE_WINDOWS) * STREAM_WINDOW;
+/// Bytes sent and not yet acknowledged that one tunnel may hold here, with so many viewers' streams: a whole window for each, so that a slow
+/// path full of theirs leaves room for the control stream's.
+pub(crate) const fn send_window(streams: u32) -> u64 {
+    (streams as u64 + SPARE_WINDOWS as u64) * STREAM_WINDOW as u64
+}
 /// Largest UDP payload taken and tried: 4,000 bytes were best on loopback, 9,000 worse (DESIGN §5).
 pub(crate) const UDP_PAYLOAD_MAX: u16 = 4_000;
 /// Socket buffers of the tunnel listener, bytes: a burst of 64 KiB from each of 64 agents. The kernel may grant less.
@@ -43,6 +52,15 @@ pub(crate) const CONTROL_WRITE_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) const PRESENCE_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the round trip is looked at, and reported when it changed notably.
 pub(crate) const RTT_INTERVAL: Duration = Duration::from_secs(5);
+/// Silence of an agent after which it is asked whether it is there: it pings every 3 s by itself.
+pub(crate) const SILENCE_IDLE: Duration = Duration::from_secs(6);
+/// The same while viewers are attached: it pings every second then.
+pub(crate) const SILENCE_BUSY: Duration = Duration::from_secs(2);
+/// How long an agent may take to answer, idle; its tunnel is lost then.
+pub(crate) const ANSWER_IDLE: Duration = Duration::from_secs(4);
+/// The same while viewers are attached: five seconds in all with the look that notices silence late, which a machine that is merely busy does
+/// not need.
+pub(crate) const ANSWER_BUSY: Duration = Duration::from_millis(2_500);
 /// Longest text an agent tells about itself, characters.
 pub(crate) const AGENT_TEXT_MAX: usize = 256;
 
@@ -63,6 +81,10 @@ pub(crate) const STREAM_EVENTS_MAX: usize = 4_096;
 
 /// Viewers that have not yet shown a ticket. Each can cost [`VIEWER_MESSAGE_MAX`] until its deadline.
 pub(crate) const VIEWERS_PENDING_MAX: usize = 1_024;
+/// Of those, how many from one /32 or /64.
+pub(crate) const VIEWERS_PENDING_PER_PREFIX: usize = 64;
+/// The same from this very machine, where a reverse proxy may stand for everybody.
+pub(crate) const VIEWERS_PENDING_LOOPBACK: usize = 960;
 /// Viewers in all.
 pub(crate) const VIEWERS_TOTAL_MAX: usize = 16_384;
 /// Largest WebSocket message of a viewer, bytes: a whole input window in one slice, its frame headers and acknowledgements.
@@ -85,5 +107,16 @@ pub(crate) const VIEWER_SILENT: Duration = Duration::from_secs(70);
 pub(crate) const OPEN_DEADLINE: Duration = Duration::from_secs(5);
 /// After the agent stopped reading: how long its last words may take.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
+/// After the viewer left: how long what it typed last may take to be passed on.
+pub(crate) const LAST_INPUT: Duration = Duration::from_secs(2);
 /// How long a viewer may take to answer the close of its socket.
 pub(crate) const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+
+// --- the end ---
+
+/// Over how long a broker that has no other beside it spreads the closes of its tunnels, so that they do not come back in one burst.
+pub(crate) const CLOSE_SPREAD: Duration = Duration::from_secs(1);
+/// In how many parts.
+pub(crate) const CLOSE_PARTS: u32 = 20;
+/// How long the last events may take to reach control.
+pub(crate) const FLUSH_DEADLINE: Duration = Duration::from_millis(500);

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::carrier::Carrier;
 use crate::control_stream::{ControlError, ControlStream};
 use crate::counters::Counters;
 use crate::half_open::{Decision, HalfOpen, Origin};
@@ -200,7 +201,8 @@ async fn greet(connection: &Connection, address: SocketAddr, door: &Door) -> Res
 async fn register(greeted: Greeted, connection: &Connection, door: &Door) -> Result<Tunnel, DialError> {
     let Greeted { name, address, hello, control } = greeted;
     let presence = Presence::new(hello.sessions.clone());
-    let new = NewTunnel { name, connection: connection.clone(), address: address.clone(), hello };
+    let carrier = Carrier::new(connection.clone());
+    let new = NewTunnel { name, connection: carrier.clone(), address: address.clone(), hello };
     let Registered { number, orders } = door.registry.up(new).await.map_err(DialError::Refused)?;
     Ok(Tunnel {
         name,
@@ -208,6 +210,7 @@ async fn register(greeted: Greeted, connection: &Connection, door: &Door) -> Res
         address,
         broker: door.broker.clone(),
         connection: connection.clone(),
+        carrier,
         control,
         orders,
         registry: door.registry.clone(),

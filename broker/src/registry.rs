@@ -10,28 +10,30 @@ mod waiting;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use quinn::Connection;
 use rexec_shared::broker_link::{FromBroker, ToBroker};
 use rexec_shared::close::CloseCode;
 use rexec_shared::ticket::{Now, PublicKey};
 use rexec_shared::tunnel::SessionInfo;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use self::state::State;
-pub(crate) use self::state::{Attach, Grant, NewTunnel, Orders, Registered};
+pub(crate) use self::state::{Attach, Grant, Leaving, NewTunnel, Orders, Registered};
+use crate::carrier::Carrier;
 use crate::counters::Counters;
-use crate::limits::COMMANDS_MAX;
+use crate::limits::{COMMANDS_MAX, FLUSH_DEADLINE};
 
 enum Command {
-    Up(Box<NewTunnel<Connection>>, oneshot::Sender<Result<Registered, CloseCode>>),
+    Up(Box<NewTunnel<Carrier>>, oneshot::Sender<Result<Registered, CloseCode>>),
     Down { machine: Uuid, number: u64, reason: String },
     Presence { machine: Uuid, number: u64, sessions: Vec<SessionInfo>, rtt_ms: Option<f64> },
-    Attach(Box<Attach<Connection>>),
+    Attach(Box<Attach<Carrier>>),
     Report(FromBroker),
-    Drain(Duration),
-    CloseAll(CloseCode),
+    Drain { grace: Duration, elsewhere: bool },
+    ClosePart(CloseCode, u32, oneshot::Sender<usize>),
 }
 
 /// A handle to the registry.
@@ -48,20 +50,26 @@ pub(crate) struct ControlLink {
 }
 
 impl Registry {
-    /// Starts the task; it ends when `stop` is cancelled.
+    /// Starts the task; it ends when `stop` is cancelled, and then tells control what is left to tell.
     pub(crate) fn start(
         key: PublicKey,
         link: ControlLink,
         counters: Arc<Counters>,
         stop: CancellationToken,
+        tasks: &TaskTracker,
     ) -> Self {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-        tokio::spawn(Task { state: State::new(key), counters }.run(receiver, link, stop));
+        tasks.spawn(Task { state: State::new(key), counters }.run(receiver, link, stop));
         Self { commands }
     }
 
+    /// Whether its task is there.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.commands.is_closed()
+    }
+
     /// Makes a tunnel the newest of its machine.
-    pub(crate) async fn up(&self, tunnel: NewTunnel<Connection>) -> Result<Registered, CloseCode> {
+    pub(crate) async fn up(&self, tunnel: NewTunnel<Carrier>) -> Result<Registered, CloseCode> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Up(Box::new(tunnel), reply)).await;
         answer.await.unwrap_or(Err(CloseCode::Internal))
@@ -84,7 +92,7 @@ impl Registry {
     }
 
     /// A viewer asks for a stream; the answer comes through the request.
-    pub(crate) async fn attach(&self, attach: Attach<Connection>) {
+    pub(crate) async fn attach(&self, attach: Attach<Carrier>) {
         self.send(Command::Attach(Box::new(attach))).await;
     }
 
@@ -93,14 +101,16 @@ impl Registry {
         self.send(Command::Report(event)).await;
     }
 
-    /// Refuses what is new from here on and tells the agents.
-    pub(crate) async fn drain(&self, grace: Duration) {
-        self.send(Command::Drain(grace)).await;
+    /// Refuses what is new from here on and tells the agents how long streams have, and whether other brokers take them.
+    pub(crate) async fn drain(&self, grace: Duration, elsewhere: bool) {
+        self.send(Command::Drain { grace, elsewhere }).await;
     }
 
-    /// Closes every tunnel and stream.
-    pub(crate) async fn close_all(&self, code: CloseCode) {
-        self.send(Command::CloseAll(code)).await;
+    /// Closes one of so many parts of the tunnels with their streams, and says how many tunnels are left.
+    pub(crate) async fn close_part(&self, code: CloseCode, parts: u32) -> usize {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::ClosePart(code, parts, reply)).await;
+        answer.await.unwrap_or_default()
     }
 
     /// Waits for room. A registry that has ended takes nothing: its tunnels and streams are closed already.
@@ -112,7 +122,7 @@ impl Registry {
 }
 
 struct Task {
-    state: State<Connection>,
+    state: State<Carrier>,
     counters: Arc<Counters>,
 }
 
@@ -148,8 +158,20 @@ impl Task {
             }
             self.count();
         }
-        self.state.close_all(CloseCode::Draining);
+        self.state.close_part(CloseCode::Draining, 1);
         self.count();
+        if timeout(FLUSH_DEADLINE, self.flush(&events)).await.is_err() {
+            tracing::debug!("control did not take the last events");
+        }
+    }
+
+    /// Tells control all that waits.
+    async fn flush(&mut self, events: &mpsc::Sender<FromBroker>) {
+        while let Some(event) = self.state.poll_event() {
+            if events.send(event).await.is_err() {
+                return;
+            }
+        }
     }
 
     fn handle_command(&mut self, command: Command) {
@@ -167,8 +189,12 @@ impl Task {
             }
             Command::Attach(attach) => self.state.handle_attach(*attach, now()),
             Command::Report(event) => self.state.report(event),
-            Command::Drain(grace) => self.state.handle_drain(grace),
-            Command::CloseAll(code) => self.state.close_all(code),
+            Command::Drain { grace, elsewhere } => self.state.handle_drain(grace, elsewhere),
+            Command::ClosePart(code, parts, reply) => {
+                self.state.close_part(code, parts);
+                // Who asked may have been stopped meanwhile.
+                reply.send(self.state.tunnels()).ok();
+            }
         }
     }
 

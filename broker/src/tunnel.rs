@@ -19,9 +19,11 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
+use crate::carrier::Carrier;
 use crate::control_stream::{ControlError, ControlStream};
 use crate::limits::{AGENT_TEXT_MAX, PRESENCE_INTERVAL, RTT_INTERVAL};
-use crate::registry::{Orders, Registry, unix_ms};
+use crate::liveness::{Due, Liveness};
+use crate::registry::{Leaving, Orders, Registry, unix_ms};
 
 /// Why a tunnel ended.
 #[derive(Debug, Error)]
@@ -32,6 +34,9 @@ pub(crate) enum TunnelEnd {
     /// The agent closed it, or its path died.
     #[error("{0}")]
     Lost(#[from] ConnectionError),
+    /// It has been silent, and did not answer when asked.
+    #[error("the agent fell silent")]
+    Silent,
     /// The control stream broke.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -50,7 +55,7 @@ impl TunnelEnd {
             Self::Lost(ConnectionError::ApplicationClosed(close)) => {
                 CloseCode::from_number(close.error_code.into_inner()).unwrap_or(CloseCode::Done)
             }
-            Self::Lost(_) => CloseCode::TunnelLost,
+            Self::Lost(_) | Self::Silent => CloseCode::TunnelLost,
             Self::Control(error) => error.close_code(),
             Self::SecondHello => CloseCode::ProtocolError,
             Self::Panicked => CloseCode::Internal,
@@ -67,6 +72,7 @@ pub(crate) struct Tunnel {
     /// The broker's name, for `Welcome`.
     pub(crate) broker: Arc<str>,
     pub(crate) connection: Connection,
+    pub(crate) carrier: Carrier,
     pub(crate) control: ControlStream,
     pub(crate) orders: watch::Receiver<Orders>,
     pub(crate) registry: Registry,
@@ -97,7 +103,9 @@ impl Tunnel {
         let mut closed = pin!(connection.closed());
         let mut measure = interval_at(Instant::now() + RTT_INTERVAL, RTT_INTERVAL);
         measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut liveness = Liveness::new(Instant::now().into(), self.datagrams());
         loop {
+            let silent = self.silent_until(&mut liveness).await?;
             tokio::select! {
                 biased;
                 changed = self.orders.changed() => {
@@ -108,6 +116,37 @@ impl Tunnel {
                 message = self.control.next() => self.handle_message(message?).await?,
                 () = self.presence.due() => self.tell_presence().await,
                 _ = measure.tick() => self.measure().await?,
+                () = sleep_until(silent) => {}
+            }
+        }
+    }
+
+    /// Asks an agent that has been silent, and ends the tunnel of one that did not answer; otherwise says when to look again.
+    async fn silent_until(&mut self, liveness: &mut Liveness) -> Result<Instant, TunnelEnd> {
+        loop {
+            match liveness.poll(Instant::now().into(), self.datagrams(), self.carrier.lanes() > 0) {
+                Due::Wait(until) => return Ok(until.into()),
+                Due::Ask => self.say(&BrokerMessage::Ping { t: unix_ms() }).await?,
+                Due::Lost => return Err(TunnelEnd::Silent),
+            }
+        }
+    }
+
+    /// Datagrams received on this tunnel: the plainest sign of life, whatever it is that arrives.
+    fn datagrams(&self) -> u64 {
+        self.connection.stats().udp_rx.datagrams
+    }
+
+    /// Sends a message; an order to close does not wait for an agent that leaves it unread.
+    async fn say(&mut self, message: &BrokerMessage) -> Result<(), TunnelEnd> {
+        // A receiver of its own, so that other orders stay to be seen by `obey`.
+        let mut orders = self.orders.clone();
+        tokio::select! {
+            biased;
+            sent = self.control.send(message) => Ok(sent?),
+            ordered = orders.wait_for(|orders| orders.close.is_some()) => {
+                let code = ordered.ok().and_then(|orders| orders.close).unwrap_or(CloseCode::Internal);
+                Err(TunnelEnd::Ordered(code))
             }
         }
     }
@@ -120,7 +159,7 @@ impl Tunnel {
             broker: self.broker.to_string(),
             time: unix_ms(),
         };
-        Ok(self.control.send(&BrokerMessage::Welcome(welcome)).await?)
+        self.say(&BrokerMessage::Welcome(welcome)).await
     }
 
     async fn obey(&mut self, sent: &mut Sent) -> Result<(), TunnelEnd> {
@@ -131,26 +170,28 @@ impl Tunnel {
         if let Some(feed) =
             orders.feed.filter(|feed| !sent.feed.as_ref().is_some_and(|old| Arc::ptr_eq(old, feed)))
         {
-            self.control.send(&BrokerMessage::Feed { token: feed.to_string() }).await?;
+            self.say(&BrokerMessage::Feed { token: feed.to_string() }).await?;
             sent.feed = Some(feed);
         }
-        if let Some(grace) = orders.drain.filter(|_| !sent.drain) {
+        if let Some(Leaving { grace, elsewhere }) = orders.drain.filter(|_| !sent.drain) {
             let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-            self.control.send(&BrokerMessage::Drain { grace_ms }).await?;
+            self.say(&BrokerMessage::Drain { grace_ms, elsewhere }).await?;
             sent.drain = true;
         }
         Ok(())
     }
 
     async fn handle_message(&mut self, message: AgentMessage) -> Result<(), TunnelEnd> {
+        #[cfg(test)]
+        assert_ne!(message, AgentMessage::Ping { t: crate::panics::PING }, "a test asked for it");
         match message {
             AgentMessage::Hello(_) => return Err(TunnelEnd::SecondHello),
             AgentMessage::Presence(sessions) => self.presence.handle_sessions(sessions),
             AgentMessage::Ping { t } => {
                 self.presence.measured = true;
-                self.control.send(&BrokerMessage::Pong { t }).await?;
+                self.say(&BrokerMessage::Pong { t }).await?;
             }
-            // Its arrival has given QUIC a fresh round trip, which is all that was wanted.
+            // Its arrival has given QUIC a fresh round trip and `Liveness` a datagram, which is all that was wanted.
             AgentMessage::Pong { .. } => {}
         }
         Ok(())
@@ -160,7 +201,7 @@ impl Tunnel {
     /// ping is pinged.
     async fn measure(&mut self) -> Result<(), TunnelEnd> {
         if !std::mem::take(&mut self.presence.measured) {
-            self.control.send(&BrokerMessage::Ping { t: unix_ms() }).await?;
+            self.say(&BrokerMessage::Ping { t: unix_ms() }).await?;
         }
         self.presence.handle_rtt(self.connection.rtt());
         Ok(())

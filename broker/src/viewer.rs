@@ -1,6 +1,7 @@
 //! Viewers: `GET /viewer`, from the HTTP request to the line in the log that says how it ended.
 
 mod first_frame;
+mod lobby;
 mod origin;
 mod pump;
 mod socket;
@@ -15,6 +16,7 @@ use axum::extract::{ConnectInfo, Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use rexec_shared::broker_link::FromBroker;
 use rexec_shared::close::CloseCode;
 use rexec_shared::ticket::PublicKey;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -22,13 +24,13 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 use self::first_frame::FirstFrame;
+use self::lobby::{Full, Lobby, Place};
 use self::origin::Origins;
 use self::pump::{Copied, Pumped};
 use self::socket::Socket;
+use crate::carrier::Lane;
 use crate::counters::{Counters, OpenStream};
-use crate::limits::{
-    BATCH, OPEN_DEADLINE, VIEWER_MESSAGE_MAX, VIEWER_READ_BUFFER, VIEWERS_PENDING_MAX, VIEWERS_TOTAL_MAX,
-};
+use crate::limits::{BATCH, OPEN_DEADLINE, VIEWER_MESSAGE_MAX, VIEWER_READ_BUFFER, VIEWERS_TOTAL_MAX};
 use crate::problem::Problem;
 use crate::registry::{Attach, Grant, Registry};
 
@@ -44,8 +46,8 @@ pub(crate) struct Door {
     counters: Arc<Counters>,
     key: PublicKey,
     origins: Origins,
-    /// Room for viewers that have not shown a ticket.
-    pending: Arc<Semaphore>,
+    /// Viewers that have not shown a ticket.
+    pending: Lobby,
     /// Room for viewers in all.
     total: Arc<Semaphore>,
     /// Counts the viewers' tasks, so that a drain can wait for them.
@@ -65,7 +67,7 @@ impl Door {
             counters,
             key,
             origins: Origins::new(origins),
-            pending: Arc::new(Semaphore::new(VIEWERS_PENDING_MAX)),
+            pending: Lobby::default(),
             total: Arc::new(Semaphore::new(VIEWERS_TOTAL_MAX)),
             tasks,
         }
@@ -94,16 +96,16 @@ async fn upgrade(
     peer: Option<Extension<ConnectInfo<SocketAddr>>>,
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    let room = match admit(&door, &headers) {
-        Ok(room) => room,
-        Err(problem) => return problem.into_response(),
-    };
-    let Ok(socket) = socket else { return NO_WEBSOCKET.into_response() };
     let address = match (proxied, peer) {
         (Some(Extension(ViewerAddress(address))), _) => address,
         (None, Some(Extension(ConnectInfo(peer)))) => peer.to_string(),
         (None, None) => "unknown".to_owned(),
     };
+    let room = match admit(&door, &headers, &address) {
+        Ok(room) => room,
+        Err(problem) => return problem.into_response(),
+    };
+    let Ok(socket) = socket else { return NO_WEBSOCKET.into_response() };
     socket
         .max_message_size(VIEWER_MESSAGE_MAX)
         .max_frame_size(VIEWER_MESSAGE_MAX)
@@ -124,10 +126,10 @@ const NO_WEBSOCKET: Problem = Problem {
 /// A viewer's place among all viewers, and among those that have not shown a ticket.
 struct Room {
     _total: OwnedSemaphorePermit,
-    pending: OwnedSemaphorePermit,
+    pending: Place,
 }
 
-fn admit(door: &Door, headers: &HeaderMap) -> Result<Room, Problem> {
+fn admit(door: &Door, headers: &HeaderMap, address: &str) -> Result<Room, Problem> {
     if !door.origins.allow(headers) {
         door.counters.viewers_refused.add(1);
         return Err(Problem {
@@ -137,21 +139,30 @@ fn admit(door: &Door, headers: &HeaderMap) -> Result<Room, Problem> {
             hint: "open the installation at its own address; it must equal its public URL",
         });
     }
-    let room = door
-        .total
-        .clone()
-        .try_acquire_owned()
-        .and_then(|total| Ok(Room { _total: total, pending: door.pending.clone().try_acquire_owned()? }));
-    room.map_err(|_| {
+    let total = door.total.clone().try_acquire_owned().map_err(|_| Full::All);
+    let room = total.and_then(|total| Ok(Room { _total: total, pending: door.pending.enter(address)? }));
+    room.map_err(|full| {
         door.counters.viewers_refused.add(1);
-        Problem {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            code: CloseCode::Overloaded.name(),
-            detail: "the broker has no room for another viewer right now",
-            hint: "try again in a few seconds",
+        match full {
+            Full::All => NO_ROOM,
+            Full::Prefix => NO_ROOM_FOR_ADDRESS,
         }
     })
 }
+
+const NO_ROOM: Problem = Problem {
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    code: CloseCode::Overloaded.name(),
+    detail: "the broker has no room for another viewer right now",
+    hint: "try again in a few seconds",
+};
+
+const NO_ROOM_FOR_ADDRESS: Problem = Problem {
+    status: StatusCode::TOO_MANY_REQUESTS,
+    code: CloseCode::LimitReached.name(),
+    detail: "too many viewers from this address have not shown a ticket yet",
+    hint: "try again in a few seconds",
+};
 
 /// One viewer, from the open socket to its end.
 async fn serve(socket: WebSocket, address: String, door: Arc<Door>, room: Room) {
@@ -223,6 +234,7 @@ struct OpenedStream {
     recv: quinn::RecvStream,
     cut: oneshot::Receiver<CloseCode>,
     copied: Copied,
+    _lane: Lane,
 }
 
 /// Reads the first frame, has the ticket checked, and opens the stream.
@@ -230,22 +242,22 @@ async fn attend(
     socket: &mut Socket,
     address: &str,
     door: &Door,
-    pending: OwnedSemaphorePermit,
+    pending: Place,
 ) -> Result<OpenedStream, Refused> {
     let mut first = first_frame::read(socket, &door.key).await?;
     drop(pending);
     let opened = open(socket, &mut first, address, door).await;
     match opened {
-        Ok((send, recv, cut)) => {
+        Ok((send, recv, lane, cut)) => {
             let copied = Copied { to_agent: first.bytes.len() as u64, to_viewer: 0 };
             first.bytes.clear();
-            Ok(OpenedStream { first, send, recv, cut, copied })
+            Ok(OpenedStream { first, send, recv, cut, copied, _lane: lane })
         }
         Err(code) => Err(Refused { who: Some(first), code }),
     }
 }
 
-type Streams = (quinn::SendStream, quinn::RecvStream, oneshot::Receiver<CloseCode>);
+type Streams = (quinn::SendStream, quinn::RecvStream, Lane, oneshot::Receiver<CloseCode>);
 
 async fn open(
     socket: &mut Socket,
@@ -269,9 +281,23 @@ async fn open(
         code = first.read_ahead(socket) => return Err(code),
     };
     let opening = async {
-        let (mut send, recv) = connection.open_bi().await.map_err(|_| CloseCode::TunnelLost)?;
+        let (mut send, recv, lane) = connection.open().await.map_err(|_| CloseCode::TunnelLost)?;
         send.write_all(&first.bytes).await.map_err(|_| CloseCode::TunnelLost)?;
-        Ok((send, recv, cut))
+        Ok((send, recv, lane, cut))
     };
-    timeout(OPEN_DEADLINE, opening).await.unwrap_or(Err(CloseCode::LimitReached))
+    let opened = timeout(OPEN_DEADLINE, opening).await.unwrap_or(Err(CloseCode::LimitReached));
+    door.registry.report(outcome(first, address, opened.as_ref().err().copied())).await;
+    opened
+}
+
+/// What became of a stream that the registry had granted: for the audit.
+fn outcome(first: &FirstFrame, address: &str, outcome: Option<CloseCode>) -> FromBroker {
+    FromBroker::Stream {
+        machine: first.claims.aud,
+        session: first.session,
+        user: first.claims.usr,
+        login: first.claims.lgn,
+        address: address.to_owned(),
+        outcome,
+    }
 }

@@ -3,13 +3,16 @@
 //! A broker counts a tunnel at its `Hello`, so the handshakes that lose the race displace nothing.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, TransportErrorCode};
+use quinn::{
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime, TransportErrorCode,
+};
 use rexec_shared::close::CloseCode;
 use rexec_shared::pki::ALPN_TUNNEL;
 use thiserror::Error;
@@ -24,6 +27,13 @@ const DIAL_DEADLINE: Duration = Duration::from_secs(10);
 const HEAD_START: Duration = Duration::from_millis(250);
 /// The same where every address is this machine: a broker bound to one family only must not cost a quarter of a second.
 const HEAD_START_LOCAL: Duration = Duration::from_millis(10);
+/// After so long without an answer an address is tried anew beside the attempt under way: a packet that went to a broker which was just
+/// restarting is sent again only after 0.3, 0.9, 2.1, 4.5 s, and its successor is not to be kept waiting for the last of them.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// Attempts at one address in one dial.
+const ATTEMPTS_MAX: usize = 10;
+/// Largest UDP payload taken, bytes: as the broker's. 4,000 were best on loopback; path MTU discovery finds what a path really carries.
+pub(super) const UDP_PAYLOAD_MAX: u16 = 4_000;
 /// Addresses tried in one dial.
 const ADDRESSES_MAX: usize = 8;
 
@@ -112,6 +122,51 @@ pub struct Dialled {
     pub endpoint: Endpoint,
     /// The connection.
     pub connection: Connection,
+    /// The address of ours that its packets left from when that was last looked at.
+    source: Option<IpAddr>,
+}
+
+impl Dialled {
+    /// Moves the connection to a fresh socket if the system would send from another address than before: QUIC goes on from there, and the
+    /// broker learns at once where we are.
+    pub fn follow_route(&mut self) {
+        let source = source_towards(self.connection.remote_address());
+        if has_moved(self.source, source) {
+            match fresh_socket(self.connection.remote_address())
+                .and_then(|socket| self.endpoint.rebind(socket))
+            {
+                Ok(()) => {
+                    tracing::info!(?source, "this machine's address changed; the tunnel goes on from there")
+                }
+                Err(error) => tracing::warn!(%error, "no new socket after a change of address"),
+            }
+        }
+        self.source = source.or(self.source);
+    }
+}
+
+/// A machine without any route has not moved yet.
+fn has_moved(before: Option<IpAddr>, now: Option<IpAddr>) -> bool {
+    matches!((before, now), (Some(before), Some(now)) if before != now)
+}
+
+/// The address that the system would send from; none without a route. Nothing is sent.
+fn source_towards(remote: SocketAddr) -> Option<IpAddr> {
+    let socket = fresh_socket(remote).ok()?;
+    socket.connect(remote).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+fn fresh_socket(remote: SocketAddr) -> std::io::Result<UdpSocket> {
+    let any: IpAddr =
+        if remote.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    UdpSocket::bind(SocketAddr::new(any, 0))
+}
+
+fn endpoint(remote: SocketAddr) -> std::io::Result<Endpoint> {
+    let mut config = EndpointConfig::default();
+    config.max_udp_payload_size(UDP_PAYLOAD_MAX).map_err(std::io::Error::other)?;
+    Endpoint::new(config, None, fresh_socket(remote)?, Arc::new(TokioRuntime))
 }
 
 /// Dials `addr` (`host:port`) and proves that the broker is `server_name`'s.
@@ -188,15 +243,21 @@ async fn handshake(
     server_name: &str,
     config: &ClientConfig,
 ) -> Result<Dialled, DialError> {
-    let any: IpAddr =
-        if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    let endpoint = Endpoint::client(SocketAddr::new(any, 0))?;
-    let connecting = endpoint
-        .connect_with(config.clone(), address, server_name)
-        .map_err(|error| DialError::Failed { addr: addr.into(), reason: error.to_string() })?;
-    let connection = connecting.await.map_err(|error| explain(addr, &error))?;
+    let endpoint = endpoint(address)?;
+    let mut attempts = FuturesUnordered::new();
+    let ended = loop {
+        let connecting = endpoint
+            .connect_with(config.clone(), address, server_name)
+            .map_err(|error| DialError::Failed { addr: addr.into(), reason: error.to_string() })?;
+        attempts.push(connecting);
+        tokio::select! {
+            Some(ended) = attempts.next() => break ended,
+            () = sleep(TRY_AGAIN), if attempts.len() < ATTEMPTS_MAX => {}
+        }
+    };
+    let connection = ended.map_err(|error| explain(addr, &error))?;
     if speaks_tunnel(&connection) {
-        return Ok(Dialled { endpoint, connection });
+        return Ok(Dialled { endpoint, connection, source: source_towards(address) });
     }
     connection.close(quic_code(CloseCode::ProtocolError), b"alpn");
     Err(DialError::NotOurBroker { addr: addr.into(), reason: "it speaks another protocol".into() })
@@ -279,5 +340,13 @@ mod tests {
     fn no_more_addresses_are_tried_than_the_limit() {
         let many = (1..100).map(|n| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), n)).collect();
         assert_eq!(interleave(many).len(), ADDRESSES_MAX);
+    }
+
+    #[test]
+    fn only_another_address_is_a_move_and_no_route_is_none() {
+        let [here, there] = [Some(IpAddr::from([192, 0, 2, 1])), Some(IpAddr::from([198, 51, 100, 1]))];
+        assert!(has_moved(here, there));
+        assert!(!has_moved(here, here) && !has_moved(here, None) && !has_moved(None, there));
+        assert_eq!(source_towards(SocketAddr::from(([127, 0, 0, 1], 9))), Some(Ipv4Addr::LOCALHOST.into()));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! | what ended | then |
 //! |---|---|
-//! | a tunnel that stood, by draining, a restarted broker or a dead path | dial at once, once per stable uptime |
+//! | a tunnel that stood, by draining, a restarted broker or a dead path | dial within half a second, once per stable uptime |
+//! | dials to a broker that drains, and for half a minute after it was said to | flat pauses of 100 to 500 ms |
 //! | a dial, or anything for the second time in a row | full-jitter backoff |
 //! | `revoked`, `displaced`, `wrong_installation` | stop, and say why |
 //!
@@ -18,6 +19,13 @@ use rexec_shared::close::CloseCode;
 const BASE: Duration = Duration::from_millis(250);
 /// Last ceiling: an hour's outage ends within half a minute of its end, and 10,000 agents make 700 dials a second at most.
 const CAP: Duration = Duration::from_secs(30);
+/// First dial after a lost tunnel, ceiling: agents of a broker that died or drains do not come back all at once. They notice by pings that are
+/// spread over 1 to 3 s already, so little is added, and one alone is back within a second.
+const FIRST: Duration = Duration::from_millis(500);
+/// Pauses between dials while a broker goes away: it says so, and its successor is near.
+const DRAINING: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
+/// For how long that is believed.
+const DRAINING_FOR: Duration = Duration::from_secs(30);
 /// Uptime that forgets failures.
 const STABLE: Duration = Duration::from_secs(10);
 
@@ -113,13 +121,21 @@ pub struct Dialler {
     /// Whether a lost tunnel may be dialled again at once; spent until uptime was stable again.
     quick: bool,
     online_since: Option<Instant>,
+    /// Until when a broker that said it goes away is expected to have a successor.
+    draining_until: Option<Instant>,
 }
 
 impl Dialler {
     /// Dials at once.
     pub fn new(now: Instant) -> Self {
         let backoff = Backoff::new(BASE, CAP, STABLE);
-        Self { state: State::Waiting { until: now }, backoff, quick: true, online_since: None }
+        Self {
+            state: State::Waiting { until: now },
+            backoff,
+            quick: true,
+            online_since: None,
+            draining_until: None,
+        }
     }
 
     /// What to do now; a `Dial` is under way from here on.
@@ -159,10 +175,25 @@ impl Dialler {
         if stood.is_some_and(|since| now.saturating_duration_since(since) >= STABLE) {
             self.quick = true;
         }
-        let delay = self.backoff.failed(now, random);
-        let quick = stood.is_some() && self.quick && is_worth_a_quick_dial(end);
-        self.quick &= !quick;
-        self.state = State::Waiting { until: if quick { now } else { now + delay } };
+        let delay = self.delay(end, stood.is_some(), now, random);
+        self.state = State::Waiting { until: now + delay };
+    }
+
+    fn delay(&mut self, end: End, stood: bool, now: Instant, random: u32) -> Duration {
+        if stood && self.quick && is_worth_a_quick_dial(end) {
+            self.quick = false;
+            // It counts, though nobody waits for it.
+            self.backoff.failed(now, random);
+            if end == End::Closed(Some(CloseCode::Draining)) {
+                self.draining_until = Some(now + DRAINING_FOR);
+            }
+            return part(FIRST, random);
+        }
+        if !stood && self.draining_until.is_some_and(|until| now < until) {
+            let [least, most] = DRAINING;
+            return least + part(most - least, random);
+        }
+        self.backoff.failed(now, random)
     }
 
     /// Control says that this machine is no more.
@@ -177,6 +208,11 @@ impl Dialler {
             *until = (*until).min(now);
         }
     }
+}
+
+/// A uniformly drawn part of `whole`.
+fn part(whole: Duration, random: u32) -> Duration {
+    whole.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
 /// Whether the other end is likely to answer at once: it went away in order, or has come back, or only the path changed.
@@ -232,15 +268,39 @@ mod tests {
     }
 
     #[test]
-    fn a_restarted_or_draining_broker_is_dialled_at_once() {
+    fn agents_of_a_killed_broker_come_back_spread_and_each_within_half_a_second() {
+        let now = Instant::now();
         for end in
             [End::Lost, End::Closed(Some(CloseCode::Draining)), End::Closed(Some(CloseCode::TunnelLost))]
         {
-            let now = Instant::now();
-            let mut dialler = online(now);
-            dialler.handle_end(end, now + Duration::from_millis(5), MOST);
-            assert_eq!(dialler.poll(now + Duration::from_millis(5)), Action::Dial, "{end:?}");
+            for random in [0, MOST / 2, MOST] {
+                let mut dialler = online(now);
+                dialler.handle_end(end, now, random);
+                assert_eq!(wait_of(&mut dialler, now), part(FIRST, random), "{end:?}");
+            }
         }
+    }
+
+    #[test]
+    fn a_broker_that_drains_is_dialled_often_until_its_successor_is_there_and_not_for_ever() {
+        let mut now = Instant::now();
+        let mut dialler = online(now);
+        now += STABLE;
+        let gone = now;
+        dialler.handle_end(End::Closed(Some(CloseCode::Draining)), now, MOST);
+        now += wait_of(&mut dialler, now);
+        assert_eq!(dialler.poll(now), Action::Dial);
+        for end in [End::Closed(Some(CloseCode::Draining)), End::Unreachable].into_iter().cycle().take(20) {
+            for (random, expected) in [(0, DRAINING[0]), (MOST, DRAINING[1])] {
+                dialler.handle_end(end, now, random);
+                assert_eq!(wait_of(&mut dialler, now), expected);
+                now += expected;
+                assert_eq!(dialler.poll(now), Action::Dial);
+            }
+        }
+        now = gone + DRAINING_FOR;
+        dialler.handle_end(End::Unreachable, now, MOST);
+        assert_eq!(wait_of(&mut dialler, now), BASE, "the backoff begins where it would have begun");
     }
 
     #[test]

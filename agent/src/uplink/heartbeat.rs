@@ -10,8 +10,13 @@ use rexec_shared::limits::{TUNNEL_DEAD, TUNNEL_KEEPALIVE};
 
 /// Between pings while viewers are attached.
 const BUSY_PING: Duration = Duration::from_secs(1);
+/// How long the oldest unanswered ping may wait while viewers are attached: more than a busy machine stalls for, and as long as anybody should
+/// look at a frozen screen.
+const BUSY_DEAD: Duration = Duration::from_secs(5);
 /// How long a woken machine waits for an answer on its old path.
 const WAKE_DEAD: Duration = Duration::from_secs(2);
+/// Being called so much later than wanted means that this process stood still: an answer may lie in its socket.
+const STOOD_STILL: Duration = Duration::from_secs(1);
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,29 +37,36 @@ pub struct Heartbeat {
     number: u64,
     /// Newest ping answered.
     answered: u64,
-    /// When the oldest unanswered ping has waited long enough.
+    /// When the oldest unanswered ping was sent, as far as answers tell.
+    waiting_since: Option<Instant>,
+    /// A nearer end of patience, after a wake-up.
     dead_at: Option<Instant>,
 }
 
 impl Heartbeat {
     /// Pings at once.
     pub fn new(now: Instant) -> Self {
-        Self { next_ping: now, number: 0, answered: 0, dead_at: None }
+        Self { next_ping: now, number: 0, answered: 0, waiting_since: None, dead_at: None }
     }
 
     /// What is due; a `Ping` counts as sent.
     pub fn poll(&mut self, now: Instant, has_viewers: bool) -> Due {
-        if self.dead_at.is_some_and(|dead| now >= dead) {
-            return Due::Dead;
+        let dead = self.patience_ends(has_viewers);
+        if let Some(late) = dead.and_then(|dead| now.checked_duration_since(dead)) {
+            if late <= STOOD_STILL {
+                return Due::Dead;
+            }
+            self.handle_wake(now);
         }
         let interval = if has_viewers { BUSY_PING } else { TUNNEL_KEEPALIVE };
         self.next_ping = self.next_ping.min(now + interval);
         if now < self.next_ping {
-            return Due::Wait(self.dead_at.map_or(self.next_ping, |dead| dead.min(self.next_ping)));
+            let dead = self.patience_ends(has_viewers);
+            return Due::Wait(dead.map_or(self.next_ping, |dead| dead.min(self.next_ping)));
         }
         self.next_ping = now + interval;
         self.number += 1;
-        self.dead_at.get_or_insert(now + TUNNEL_DEAD);
+        self.waiting_since.get_or_insert(now);
         Due::Ping(self.number)
     }
 
@@ -64,13 +76,21 @@ impl Heartbeat {
             return;
         }
         self.answered = number;
-        self.dead_at = (number < self.number).then(|| now + TUNNEL_DEAD);
+        self.dead_at = None;
+        self.waiting_since = (number < self.number).then_some(now);
     }
 
-    /// The machine woke or the network changed: find out quickly.
+    /// The machine woke or the network changed: find out quickly. Several in a row grant no more time than the first.
     pub fn handle_wake(&mut self, now: Instant) {
         self.next_ping = now;
-        self.dead_at = Some(now + WAKE_DEAD);
+        self.waiting_since = None;
+        self.dead_at = Some(self.dead_at.filter(|dead| *dead > now).unwrap_or(now + WAKE_DEAD));
+    }
+
+    /// When the path is to be called dead, if a ping is unanswered.
+    fn patience_ends(&self, has_viewers: bool) -> Option<Instant> {
+        let patience = if has_viewers { BUSY_DEAD } else { TUNNEL_DEAD };
+        self.dead_at.into_iter().chain(self.waiting_since.map(|since| since + patience)).min()
     }
 }
 
@@ -102,7 +122,31 @@ mod tests {
                 Due::Dead => break,
             }
         }
-        assert_eq!(now - start, TUNNEL_DEAD);
+        assert_eq!(now - start, BUSY_DEAD);
+    }
+
+    #[test]
+    fn a_process_that_stood_still_asks_again_before_it_despairs() {
+        let start = Instant::now();
+        let mut heartbeat = Heartbeat::new(start);
+        assert_eq!(heartbeat.poll(start, true), Due::Ping(1));
+        let woke = start + Duration::from_secs(600);
+        assert_eq!(heartbeat.poll(woke, true), Due::Ping(2));
+        assert_eq!(heartbeat.poll(woke + WAKE_DEAD, true), Due::Dead);
+    }
+
+    #[test]
+    fn changes_in_quick_succession_do_not_put_off_the_end() {
+        let start = Instant::now();
+        let mut heartbeat = Heartbeat::new(start);
+        assert_eq!(heartbeat.poll(start, false), Due::Ping(1));
+        let mut now = start;
+        while now < start + WAKE_DEAD {
+            heartbeat.handle_wake(now);
+            assert!(matches!(heartbeat.poll(now, false), Due::Ping(_)));
+            now += WAKE_DEAD / 8;
+        }
+        assert_eq!(heartbeat.poll(start + WAKE_DEAD, false), Due::Dead);
     }
 
     #[test]
@@ -112,7 +156,8 @@ mod tests {
         for second in 0..60 {
             let now = start + Duration::from_secs(second);
             assert_eq!(heartbeat.poll(now, true), Due::Ping(second + 1));
-            heartbeat.handle_pong(second.saturating_sub(4), now);
+            // Four seconds after the ping it answers.
+            heartbeat.handle_pong(second.saturating_sub(3), now);
         }
     }
 

@@ -3,6 +3,7 @@
 //! * Backpressure is the sockets' own: we read from one side only what the other has taken.
 //! * A half-close passes through; the host's full close ends the stream once everything it said has arrived.
 //! * A reset on either side resets the other with a code of the table.
+//! * A viewer that left is no reset: what it typed before still arrives, within a deadline.
 //! * After [`BUDGET`] bytes a direction lets others run, so a flood cannot hold its neighbour's echo.
 
 use std::cell::RefCell;
@@ -30,6 +31,8 @@ const CHUNKS: usize = 32;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// How long the last bytes may take to reach the broker after the host closed.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a viewer's last input may take to reach the host after it left.
+const LAST_INPUT: Duration = Duration::from_secs(5);
 /// How often a half-closed host's socket is looked at: nothing wakes us when it closes while its viewer is silent.
 const CLOSED_LOOK: Duration = Duration::from_secs(1);
 
@@ -88,12 +91,25 @@ async fn carry(
                     () = closed(host_read.as_ref()) => Ok(()),
                 },
                 HostEnd::Closed => Ok(()),
-                HostEnd::Unwanted => Err(CloseCode::Done),
+                // The viewer left: what it typed last still arrives, and what the host says to it is thrown away meanwhile.
+                HostEnd::Unwanted => {
+                    let last = async {
+                        tokio::select! {
+                            end = &mut to_host => if end.is_ok() { discard(&host_read).await },
+                            () = discard(&host_read) => {}
+                        }
+                    };
+                    let _ = timeout(LAST_INPUT, last).await;
+                    Err(CloseCode::Done)
+                }
             },
             end = &mut to_host => match end {
                 Ok(()) => match to_viewer.await {
                     HostEnd::HalfClosed | HostEnd::Closed => Ok(()),
-                    HostEnd::Unwanted => Err(CloseCode::Done),
+                    HostEnd::Unwanted => {
+                        let _ = timeout(LAST_INPUT, discard(&host_read)).await;
+                        Err(CloseCode::Done)
+                    }
                 },
                 Err(code) => Err(code),
             },
@@ -128,6 +144,11 @@ async fn from_host(host: &OwnedReadHalf, send: &mut SendStream) -> HostEnd {
         return HostEnd::Unwanted;
     }
     if is_closed(host.as_ref()) { HostEnd::Closed } else { HostEnd::HalfClosed }
+}
+
+/// Takes what the host says until it says no more, so that it can go on to hear.
+async fn discard(host: &OwnedReadHalf) {
+    while read_host(host).await.is_ok_and(|bytes| !bytes.is_empty()) {}
 }
 
 /// Whether the host closed its socket, and did not merely shut one direction down.

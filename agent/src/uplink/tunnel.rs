@@ -7,7 +7,7 @@
 //!   │            Welcome{tunnel}    │
 //!   │ ◀─────────────────────────────│
 //!   │ Presence · TunnelPing         │   presence at each change, at most every 100 ms
-//!   │ ◀ Feed · TunnelPong · Drain ▶ │
+//!   │ ◀ Feed · TunnelPong · Drain ▶ │   a tunnel left stands until the next one is welcomed
 //!   │ ◀═══ one stream per viewer ═══│   opened by the broker, pumped to viewer.sock
 //! ```
 
@@ -20,11 +20,12 @@ use quinn::{ConnectionError, RecvStream, SendStream};
 use rexec_shared::PROTOCOL_VERSION;
 use rexec_shared::close::CloseCode;
 use rexec_shared::frame::Decoder;
-use rexec_shared::limits::{FRAME_MAX, TUNNEL_DEAD};
+use rexec_shared::limits::{FRAME_MAX, TUNNEL_DEAD, TUNNEL_KEEPALIVE};
 use rexec_shared::tunnel::{AgentMessage, BrokerMessage, Hello, SessionInfo, Welcome};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{interval, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::connect::{DialError, Dialled, explain};
@@ -33,6 +34,7 @@ use super::heartbeat::{Due, Heartbeat};
 use super::link::LinkHandle;
 use super::pump::{self, quic_code};
 use super::tls::TlsError;
+use super::transport::send_window;
 use crate::plain_text::machine_facts;
 
 /// The broker answers a hello at once; this covers a slow path.
@@ -43,6 +45,8 @@ const PRESENCE_PAUSE: Duration = Duration::from_millis(100);
 const LINGER_MAX: Duration = Duration::from_secs(60);
 /// How long the goodbye may take to leave.
 const GOODBYE_DEADLINE: Duration = Duration::from_secs(1);
+/// For a person.
+const SILENT: &str = "the broker does not answer";
 
 /// How a tunnel ended, for the dialler and for a person.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,11 +57,13 @@ pub struct Ending {
     pub detail: String,
     /// Whether it ended because the broker would not have our certificate: a renewal may help.
     pub wants_certificate: bool,
+    /// Whether the tunnel still stands: [`Tunnel::linger`] carries it on beside the next one.
+    pub stands: bool,
 }
 
 impl Ending {
     fn new(end: End, detail: impl Into<String>) -> Self {
-        Self { end, detail: detail.into(), wants_certificate: false }
+        Self { end, detail: detail.into(), wants_certificate: false, stands: false }
     }
 
     /// Nothing could be dialled with what is on disk.
@@ -73,8 +79,19 @@ impl Ending {
     /// A dial that came to nothing.
     pub fn of_dial(error: &DialError) -> Self {
         let wants_certificate = matches!(error, DialError::NotAccepted { .. });
-        Self { end: error.end(), detail: error.to_string(), wants_certificate }
+        Self { wants_certificate, ..Self::new(error.end(), error.to_string()) }
     }
+}
+
+/// How a tunnel that still stands goes out of use.
+#[derive(Debug)]
+pub struct Farewell {
+    /// Cancelled when the next tunnel has been welcomed.
+    pub succeeded: CancellationToken,
+    /// The newest feed, for the session host.
+    pub feed: watch::Sender<Option<String>>,
+    /// Whether it is left because the broker fell silent: nothing on it is worth waiting for once there is another.
+    pub is_silent: bool,
 }
 
 /// A tunnel that the broker has welcomed.
@@ -158,7 +175,7 @@ impl Tunnel {
         loop {
             let now = Instant::now();
             let until = match heartbeat.poll(now, !self.pumps.is_empty()) {
-                Due::Dead => return self.give_up(),
+                Due::Dead => return Ending { stands: true, ..Ending::new(End::Lost, SILENT) },
                 Due::Ping(t) => match self.tell(&AgentMessage::Ping { t }).await {
                     Ok(()) => continue,
                     Err(ending) => return ending,
@@ -180,8 +197,12 @@ impl Tunnel {
                     let list = sessions.borrow_and_update().sessions.clone();
                     self.tell(&AgentMessage::Presence(fitting(list))).await
                 }
-                Some(_) = self.pumps.join_next(), if !self.pumps.is_empty() => Ok(()),
-                Ok(()) = wake.changed() => { heartbeat.handle_wake(Instant::now()); Ok(()) }
+                Some(_) = self.pumps.join_next(), if !self.pumps.is_empty() => { self.size_window(); Ok(()) }
+                Ok(()) = wake.changed() => {
+                    self.dialled.follow_route();
+                    heartbeat.handle_wake(Instant::now());
+                    Ok(())
+                }
                 () = sleep_until(until.into()) => Ok(()),
             };
             if let Err(ending) = outcome {
@@ -206,10 +227,12 @@ impl Tunnel {
                 let rtt_ms = self.dialled.connection.rtt().as_secs_f64() * 1000.0;
                 link.status.send_modify(|status| status.rtt_ms = Some((rtt_ms * 1000.0).round() / 1000.0));
             }
-            BrokerMessage::Drain { .. } => {
-                return Err(Ending::new(End::Closed(Some(CloseCode::Draining)), "the broker is going away"));
+            BrokerMessage::Drain { elsewhere: true, .. } => {
+                let ending = Ending::new(End::Closed(Some(CloseCode::Draining)), "the broker is going away");
+                return Err(Ending { stands: true, ..ending });
             }
-            BrokerMessage::Welcome(_) => {}
+            // With nowhere else to go the tunnel is carried until the broker closes it; its successor is dialled then.
+            BrokerMessage::Drain { elsewhere: false, .. } | BrokerMessage::Welcome(_) => {}
         }
         Ok(())
     }
@@ -218,19 +241,48 @@ impl Tunnel {
     fn carry(&mut self, (send, recv): (SendStream, RecvStream)) {
         let viewer_socket = Arc::clone(&self.viewer_socket);
         self.pumps.spawn(async move { pump::run(send, recv, &viewer_socket).await });
+        self.size_window();
     }
 
-    /// Lets the streams of a draining broker finish, then closes.
-    pub async fn linger(mut self) {
-        let connection = self.dialled.connection.clone();
-        let finish = async {
-            tokio::select! {
-                _ = connection.closed() => {}
-                () = async { while self.pumps.join_next().await.is_some() {} } => {}
-            }
-        };
-        let _ = timeout(LINGER_MAX, finish).await;
+    /// Makes room for what the streams that stand may have on their way.
+    fn size_window(&self) {
+        self.dialled.connection.set_send_window(send_window(self.pumps.len()));
+    }
+
+    /// Carries on beside the dials for the next tunnel, then lets the streams finish, if this one's end was announced; then closes. When it
+    /// ends before there is a next one, `lost` changes: no dial needs to wait any longer.
+    pub async fn linger(mut self, farewell: Farewell, lost: watch::Sender<u64>) {
+        let _ = timeout(LINGER_MAX, self.carry_on(&farewell)).await;
+        if !farewell.succeeded.is_cancelled() {
+            lost.send_modify(|count| *count += 1);
+        }
         self.close(CloseCode::Done).await;
+    }
+
+    /// What a tunnel that is on its way out still does: streams, feeds, pings.
+    async fn carry_on(&mut self, farewell: &Farewell) {
+        let mut ping = interval(TUNNEL_KEEPALIVE);
+        let mut is_succeeded = false;
+        while !(is_succeeded && (farewell.is_silent || self.pumps.is_empty())) {
+            let went_on = tokio::select! {
+                () = farewell.succeeded.cancelled(), if !is_succeeded => { is_succeeded = true; Ok(()) }
+                heard = hear(&self.dialled, &mut self.recv, &mut self.decoder) => match heard {
+                    Ok(BrokerMessage::Feed { token }) => { farewell.feed.send_replace(Some(token)); Ok(()) }
+                    Ok(BrokerMessage::Ping { t }) => self.tell(&AgentMessage::Pong { t }).await,
+                    Ok(BrokerMessage::Drain { .. } | BrokerMessage::Welcome(_) | BrokerMessage::Pong { .. }) => Ok(()),
+                    Err(ending) => Err(ending),
+                },
+                stream = self.dialled.connection.accept_bi() => match stream {
+                    Ok(stream) => { self.carry(stream); Ok(()) }
+                    Err(error) => Err(ending_of(&error, End::Lost)),
+                },
+                Some(_) = self.pumps.join_next(), if !self.pumps.is_empty() => { self.size_window(); Ok(()) }
+                _ = ping.tick() => self.tell(&AgentMessage::Ping { t: 0 }).await,
+            };
+            if went_on.is_err() {
+                return;
+            }
+        }
     }
 
     /// Closes in order, so that the broker knows at once.
@@ -242,7 +294,7 @@ impl Tunnel {
 
     fn give_up(&self) -> Ending {
         self.dialled.connection.close(quic_code(CloseCode::TunnelLost), b"no pong");
-        Ending::new(End::Lost, format!("the broker did not answer for {} s", TUNNEL_DEAD.as_secs()))
+        Ending::new(End::Lost, SILENT)
     }
 
     fn unwelcome(&self, ending: Ending) -> Ending {

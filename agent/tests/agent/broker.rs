@@ -99,10 +99,7 @@ impl Broker {
 
     /// The next agent, welcomed.
     pub(crate) async fn welcome(&self, tunnel: u64) -> Agent {
-        let mut agent = self.accept().await;
-        let welcome = Welcome { v: 1, features: Vec::new(), tunnel, broker: "test".into(), time: unix_ms() };
-        agent.tell(&BrokerMessage::Welcome(welcome)).await;
-        agent
+        self.accept().await.welcomed(tunnel).await
     }
 }
 
@@ -135,6 +132,13 @@ impl Agent {
             other => panic!("not a hello: {other:?}"),
         }
         Ok(agent)
+    }
+
+    /// Answers the hello.
+    pub(crate) async fn welcomed(mut self, tunnel: u64) -> Self {
+        let welcome = Welcome { v: 1, features: Vec::new(), tunnel, broker: "test".into(), time: unix_ms() };
+        self.tell(&BrokerMessage::Welcome(welcome)).await;
+        self
     }
 
     pub(crate) async fn tell(&mut self, message: &BrokerMessage) {

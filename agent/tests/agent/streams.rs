@@ -121,6 +121,53 @@ async fn a_broker_that_wants_to_hear_no_more_ends_the_hosts_socket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_viewer_typed_last_arrives_although_it_left_while_output_flowed() {
+    let streams = Streams::up().await;
+    for round in 0..5 {
+        let (mut send, mut recv, host) = streams.open().await;
+        let (mut host_read, mut host_write) = host.into_split();
+        let flood = tokio::spawn(async move { while host_write.write_all(&[0; 16 * 1024]).await.is_ok() {} });
+        in_time("output", recv.read_exact(&mut [0; 100_000])).await.unwrap();
+        let typed = pattern(150_000, round);
+        send.write_all(&typed).await.unwrap();
+        // As a broker ends the stream of a viewer that left.
+        send.finish().unwrap();
+        recv.stop(CloseCode::Done.number().into()).unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut got = Vec::new();
+        in_time("all that was typed", host_read.read_to_end(&mut got)).await.unwrap();
+        assert!(got == typed, "{} of {} bytes", got.len(), typed.len());
+        flood.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_hosts_that_stop_reading_leave_the_control_stream_its_window() {
+    let streams = Streams::up().await;
+    let mut stuck = Vec::new();
+    for _ in 0..40 {
+        let (mut send, recv, host) = streams.open().await;
+        let stalled = tokio::spawn(async move {
+            let wait = Duration::from_secs(1);
+            while let Ok(Ok(_)) = tokio::time::timeout(wait, send.write(&[0; 65_536])).await {}
+            send
+        });
+        stuck.push((stalled, recv, host));
+    }
+    let mut held = Vec::new();
+    for (stalled, recv, host) in stuck {
+        held.push((stalled.await.unwrap(), recv, host));
+    }
+    let (mut send, _recv, mut host) = streams.open().await;
+    send.write_all(b"?").await.unwrap();
+    assert_eq!(in_time("a keystroke beside them", host.read_u8()).await.unwrap(), b'?');
+    // Pings are answered by `keep_alive`: unanswered ones would end the tunnel after 5 s.
+    let ended = tokio::time::timeout(Duration::from_secs(7), streams.connection.closed()).await;
+    assert!(ended.is_err(), "{ended:?}");
+    assert_eq!(streams.machine.host.state("online").await.tunnel, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_does_not_answer_is_told_as_such() {
     let streams = Streams::up().await;
     std::fs::remove_file(streams.machine.home.profile().viewer_socket().unwrap()).unwrap();

@@ -30,10 +30,19 @@ use crate::limits::{ORGS_MAX, TUNNELS_MAX};
 pub(crate) struct Orders {
     /// The newest feed of its organisation.
     pub(crate) feed: Option<Arc<str>>,
-    /// The broker is going away: the grace to tell the agent.
-    pub(crate) drain: Option<Duration>,
+    /// The broker is going away: what to tell the agent.
+    pub(crate) drain: Option<Leaving>,
     /// The tunnel is to be closed.
     pub(crate) close: Option<CloseCode>,
+}
+
+/// How a broker goes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Leaving {
+    /// How long streams that stand may go on.
+    pub(crate) grace: Duration,
+    /// Whether other brokers take its agents.
+    pub(crate) elsewhere: bool,
 }
 
 /// A tunnel whose agent has shown its certificate and said hello.
@@ -148,13 +157,7 @@ impl<C: Clone> State<C> {
     /// A tunnel comes up: it displaces an older one of its machine, and viewers held for it go on.
     pub(super) fn handle_up(&mut self, new: NewTunnel<C>, now: Now) -> Result<Registered, CloseCode> {
         if let Err(code) = self.admit_tunnel(new.name, now.instant) {
-            self.report(FromBroker::DialRefused {
-                machine: new.name.machine,
-                org: new.name.org,
-                claimed: None,
-                address: new.address,
-                code,
-            });
+            self.report_refusal(new.name, new.address, code);
             return Err(code);
         }
         self.close_tunnel(new.name.machine, CloseCode::Displaced);
@@ -214,19 +217,20 @@ impl<C: Clone> State<C> {
     }
 
     /// The broker is going away: nothing new, and agents are told.
-    pub(super) fn handle_drain(&mut self, grace: Duration) {
+    pub(super) fn handle_drain(&mut self, grace: Duration, elsewhere: bool) {
         self.draining = true;
         for tunnel in self.tunnels.values() {
-            tunnel.orders.send_modify(|orders| orders.drain = Some(grace));
+            tunnel.orders.send_modify(|orders| orders.drain = Some(Leaving { grace, elsewhere }));
         }
-        for waiter in self.waiting.take_if(|_, _| true) {
+        for waiter in self.waiting.take_if(|_| true) {
             self.answer(waiter, Err(CloseCode::Draining));
         }
     }
 
-    /// Closes every tunnel and every stream.
-    pub(super) fn close_all(&mut self, code: CloseCode) {
-        let machines: Vec<Uuid> = self.tunnels.keys().copied().collect();
+    /// Closes one of so many parts of the tunnels, with their streams; at least one tunnel, and all of them when it is one part.
+    pub(super) fn close_part(&mut self, code: CloseCode, parts: u32) {
+        let count = self.tunnels.len().div_ceil(parts.max(1) as usize);
+        let machines: Vec<Uuid> = self.tunnels.keys().take(count).copied().collect();
         for machine in machines {
             self.close_tunnel(machine, code);
         }
@@ -351,25 +355,39 @@ impl<C: Clone> State<C> {
     }
 
     fn grant_or_hold(&mut self, attach: Attach<C>, now: Instant) {
+        if attach.reply.is_closed() {
+            return;
+        }
         let machine = attach.claims.aud;
         if let Some(tunnel) = self.tunnels.get_mut(&machine) {
             let granted = tunnel.open_stream(&attach.claims);
             return self.answer(attach, granted);
         }
-        if let Err(attach) = self.waiting.hold(machine, attach, now) {
+        if let Err(attach) = self.waiting.hold(machine, attach, now, |waiter| waiter.reply.is_closed()) {
             self.answer(attach, Err(CloseCode::MachineOffline));
         }
     }
 
+    /// A refused dial is for the audit, unless it is only early: a broker that is going away refuses everybody.
+    fn report_refusal(&mut self, name: MachineName, address: String, code: CloseCode) {
+        let MachineName { org, machine } = name;
+        if code != CloseCode::Draining {
+            self.report(FromBroker::DialRefused { machine, org, claimed: None, address, code });
+        }
+    }
+
+    /// Answers a viewer. A refusal is told to control here, an opening by the viewer's own task, once the stream stands.
     fn answer(&mut self, attach: Attach<C>, answer: Result<Grant<C>, CloseCode>) {
-        self.outbox.push(FromBroker::Stream {
-            machine: attach.claims.aud,
-            session: attach.session,
-            user: attach.claims.usr,
-            login: attach.claims.lgn,
-            address: attach.address,
-            outcome: answer.as_ref().err().copied(),
-        });
+        if let Some(code) = answer.as_ref().err().copied().filter(|code| *code != CloseCode::Draining) {
+            self.outbox.push(FromBroker::Stream {
+                machine: attach.claims.aud,
+                session: attach.session,
+                user: attach.claims.usr,
+                login: attach.claims.lgn,
+                address: attach.address,
+                outcome: Some(code),
+            });
+        }
         // A viewer that went away meanwhile takes no answer.
         attach.reply.send(answer).ok();
     }
@@ -390,7 +408,7 @@ impl<C: Clone> State<C> {
         let Some(state) = self.orgs.get(&org) else { return };
         let feed = state.verifier.feed();
         let revoked =
-            self.waiting.take_if(|_, waiter| waiter.claims.org == org && feed.is_revoked(&waiter.claims));
+            self.waiting.take_if(|waiter| waiter.claims.org == org && feed.is_revoked(&waiter.claims));
         for waiter in revoked {
             self.answer(waiter, Err(CloseCode::Revoked));
         }

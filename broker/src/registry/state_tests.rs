@@ -264,17 +264,52 @@ fn a_draining_broker_takes_nothing_new_and_tells_its_agents() {
     let mut bench = Bench::new();
     let tunnel = bench.up(1).unwrap();
     let mut stream = answered(&mut bench.open()).unwrap();
-    bench.state.handle_drain(Duration::from_secs(3));
-    assert_eq!(tunnel.orders.borrow().drain, Some(Duration::from_secs(3)));
+    let leaving = Leaving { grace: Duration::from_secs(3), elsewhere: true };
+    bench.state.handle_drain(leaving.grace, leaving.elsewhere);
+    assert_eq!(tunnel.orders.borrow().drain, Some(leaving));
     assert!(stream.cut.try_recv().is_err(), "streams keep their grace");
     assert_eq!(answered(&mut bench.open()).unwrap_err(), CloseCode::Draining);
     assert_eq!(bench.up(2).unwrap_err(), CloseCode::Draining);
-    bench.state.close_all(CloseCode::Draining);
+    bench.state.close_part(CloseCode::Draining, 1);
     assert_eq!(stream.cut.try_recv(), Ok(CloseCode::Draining));
+    let refusals = std::iter::from_fn(|| bench.state.poll_event())
+        .filter(|event| matches!(event, FromBroker::Stream { .. } | FromBroker::DialRefused { .. }));
+    assert_eq!(refusals.count(), 0, "who is only early is nothing for the audit");
 }
 
 #[test]
-fn control_is_told_of_each_stream_and_why_it_was_refused() {
+fn tunnels_are_closed_part_by_part_until_none_is_left() {
+    let mut bench = Bench::new();
+    let mut tunnels = Vec::new();
+    for n in 0..50u32 {
+        bench.machine = Uuid::from_u128(u128::from(n) + 100);
+        tunnels.push(bench.up(n).unwrap());
+    }
+    let mut left = Vec::new();
+    for parts in (1..=20).rev() {
+        bench.state.close_part(CloseCode::Draining, parts);
+        left.push(bench.state.tunnels());
+    }
+    assert_eq!(left.last(), Some(&0));
+    assert!(left.iter().zip(left.iter().skip(1)).all(|(before, after)| before - after <= 3), "{left:?}");
+}
+
+#[test]
+fn a_viewer_that_left_while_it_was_held_gets_no_stream_and_keeps_no_place() {
+    let mut bench = Bench::new();
+    for _ in 0..200 {
+        drop(bench.resume(false, bench.start));
+    }
+    let mut stays = bench.resume(false, bench.start);
+    assert_eq!(bench.state.held(), 1, "those that left made room");
+    let _tunnel = bench.up(1).unwrap();
+    assert!(answered(&mut stays).is_ok());
+    let told = std::iter::from_fn(|| bench.state.poll_event());
+    assert_eq!(told.filter(|event| matches!(event, FromBroker::Stream { .. })).count(), 0);
+}
+
+#[test]
+fn control_is_told_why_a_stream_was_refused_and_nothing_of_one_that_does_not_stand_yet() {
     let mut bench = Bench::new();
     let _tunnel = bench.up(1).unwrap();
     let _open = bench.open();
@@ -282,5 +317,5 @@ fn control_is_told_of_each_stream_and_why_it_was_refused() {
     let outcomes: Vec<_> = std::iter::from_fn(|| bench.state.poll_event())
         .filter_map(|event| if let FromBroker::Stream { outcome, .. } = event { Some(outcome) } else { None })
         .collect();
-    assert_eq!(outcomes, [None, Some(CloseCode::BadTicket)]);
+    assert_eq!(outcomes, [Some(CloseCode::BadTicket)]);
 }

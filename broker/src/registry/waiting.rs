@@ -9,75 +9,103 @@ use uuid::Uuid;
 
 use crate::limits::{HELD_PER_MACHINE, HELD_TOTAL};
 
+#[derive(Debug)]
+struct Waiter<T> {
+    deadline: Instant,
+    machine: Uuid,
+    what: T,
+}
+
 /// What waits, in the order it came. Every wait is equally long, so the oldest ends first.
 #[derive(Debug)]
 pub(super) struct Waiting<T> {
-    queue: VecDeque<(Instant, Uuid, T)>,
-    per_machine: BTreeMap<Uuid, usize>,
+    /// By a number that grows.
+    waiters: BTreeMap<u64, Waiter<T>>,
+    /// The numbers of each machine's, so that a tunnel that comes up looks at its own alone.
+    machines: BTreeMap<Uuid, VecDeque<u64>>,
+    last: u64,
 }
 
 impl<T> Default for Waiting<T> {
     fn default() -> Self {
-        Self { queue: VecDeque::new(), per_machine: BTreeMap::new() }
+        Self { waiters: BTreeMap::new(), machines: BTreeMap::new(), last: 0 }
     }
 }
 
 impl<T> Waiting<T> {
     pub(super) fn len(&self) -> usize {
-        self.queue.len()
+        self.waiters.len()
     }
 
-    /// Holds `waiter`; gives it back when there is no room.
-    pub(super) fn hold(&mut self, machine: Uuid, waiter: T, now: Instant) -> Result<(), T> {
-        let held = self.per_machine.get(&machine).copied().unwrap_or_default();
-        if held >= HELD_PER_MACHINE || self.queue.len() >= HELD_TOTAL {
+    /// Holds `waiter`; gives it back when there is no room. Those that `left` says so of make room first.
+    pub(super) fn hold(
+        &mut self,
+        machine: Uuid,
+        waiter: T,
+        now: Instant,
+        left: impl Fn(&T) -> bool,
+    ) -> Result<(), T> {
+        self.drop_left(machine, &left);
+        if self.waiters.len() >= HELD_TOTAL {
+            self.take_if(left);
+        }
+        if self.held(machine) >= HELD_PER_MACHINE || self.waiters.len() >= HELD_TOTAL {
             return Err(waiter);
         }
-        self.per_machine.insert(machine, held + 1);
-        self.queue.push_back((now + HOLD_FOR_TUNNEL, machine, waiter));
+        self.last += 1;
+        self.waiters.insert(self.last, Waiter { deadline: now + HOLD_FOR_TUNNEL, machine, what: waiter });
+        self.machines.entry(machine).or_default().push_back(self.last);
         Ok(())
     }
 
     /// Those of one machine, in the order they came; they wait no longer.
     pub(super) fn take_machine(&mut self, machine: Uuid) -> Vec<T> {
-        if !self.per_machine.contains_key(&machine) {
-            return Vec::new();
-        }
-        self.take_if(|of, _| of == machine)
+        let numbers = self.machines.remove(&machine).unwrap_or_default();
+        numbers.iter().filter_map(|number| self.waiters.remove(number)).map(|waiter| waiter.what).collect()
     }
 
     /// Those that `gone` says so of; they wait no longer.
-    pub(super) fn take_if(&mut self, gone: impl Fn(Uuid, &T) -> bool) -> Vec<T> {
-        let mut taken = Vec::new();
-        for (deadline, machine, waiter) in std::mem::take(&mut self.queue) {
-            if gone(machine, &waiter) {
-                self.forget(machine);
-                taken.push(waiter);
-            } else {
-                self.queue.push_back((deadline, machine, waiter));
-            }
+    pub(super) fn take_if(&mut self, gone: impl Fn(&T) -> bool) -> Vec<T> {
+        let taken: Vec<_> = self.waiters.extract_if(.., |_, waiter| gone(&waiter.what)).collect();
+        for (number, waiter) in &taken {
+            self.forget(waiter.machine, *number);
         }
-        taken
+        taken.into_iter().map(|(_, waiter)| waiter.what).collect()
     }
 
     /// One whose time is over.
     pub(super) fn take_expired(&mut self, now: Instant) -> Option<T> {
-        self.queue.front().filter(|(deadline, ..)| *deadline <= now)?;
-        let (_, machine, waiter) = self.queue.pop_front()?;
-        self.forget(machine);
-        Some(waiter)
+        let oldest = self.waiters.first_entry().filter(|oldest| oldest.get().deadline <= now)?;
+        let (number, waiter) = oldest.remove_entry();
+        self.forget(waiter.machine, number);
+        Some(waiter.what)
     }
 
     /// When the next wait is over.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.queue.front().map(|(deadline, ..)| *deadline)
+        self.waiters.first_key_value().map(|(_, waiter)| waiter.deadline)
     }
 
-    fn forget(&mut self, machine: Uuid) {
-        if let Some(count) = self.per_machine.get_mut(&machine) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.per_machine.remove(&machine);
+    fn held(&self, machine: Uuid) -> usize {
+        self.machines.get(&machine).map_or(0, VecDeque::len)
+    }
+
+    fn drop_left(&mut self, machine: Uuid, left: impl Fn(&T) -> bool) {
+        let Some(numbers) = self.machines.get_mut(&machine) else { return };
+        numbers.retain(|number| {
+            let gone = self.waiters.get(number).is_none_or(|waiter| left(&waiter.what));
+            if gone {
+                self.waiters.remove(number);
+            }
+            !gone
+        });
+    }
+
+    fn forget(&mut self, machine: Uuid, number: u64) {
+        if let Some(numbers) = self.machines.get_mut(&machine) {
+            numbers.retain(|other| *other != number);
+            if numbers.is_empty() {
+                self.machines.remove(&machine);
             }
         }
     }
@@ -92,29 +120,44 @@ mod tests {
     fn a_machine_holds_a_bounded_number_and_gives_them_back_in_order() {
         let (mut waiting, now, machine) = (Waiting::default(), Instant::now(), Uuid::from_u128(1));
         for n in 0..HELD_PER_MACHINE {
-            waiting.hold(machine, n, now).unwrap();
+            waiting.hold(machine, n, now, |_| false).unwrap();
         }
-        assert_eq!(waiting.hold(machine, 99, now), Err(99));
-        waiting.hold(Uuid::from_u128(2), 100, now).unwrap();
+        assert_eq!(waiting.hold(machine, 99, now, |_| false), Err(99));
+        waiting.hold(Uuid::from_u128(2), 100, now, |_| false).unwrap();
         assert_eq!(waiting.take_machine(machine), (0..HELD_PER_MACHINE).collect::<Vec<_>>());
-        waiting.hold(machine, 99, now).unwrap();
+        waiting.hold(machine, 99, now, |_| false).unwrap();
         assert_eq!(waiting.len(), 2);
     }
 
     #[test]
     fn a_wait_ends_when_its_time_is_over_and_not_before() {
         let (mut waiting, now) = (Waiting::default(), Instant::now());
-        waiting.hold(Uuid::from_u128(1), "first", now).unwrap();
+        waiting.hold(Uuid::from_u128(1), "first", now, |_| false).unwrap();
         assert_eq!(waiting.deadline(), Some(now + HOLD_FOR_TUNNEL));
         assert_eq!(waiting.take_expired(now), None);
         assert_eq!(waiting.take_expired(now + HOLD_FOR_TUNNEL), Some("first"));
-        assert!(waiting.per_machine.is_empty());
+        assert!(waiting.machines.is_empty());
     }
 
     #[test]
     fn those_held_in_all_are_bounded() {
         let (mut waiting, now) = (Waiting::default(), Instant::now());
-        let held = (0..10_000u128).filter(|n| waiting.hold(Uuid::from_u128(*n), (), now).is_ok()).count();
+        let held = (0..10_000u128)
+            .filter(|n| waiting.hold(Uuid::from_u128(*n), (), now, |()| false).is_ok())
+            .count();
         assert_eq!(held, HELD_TOTAL);
+    }
+
+    #[test]
+    fn those_that_left_make_room_for_who_comes() {
+        let (mut waiting, now, machine) = (Waiting::default(), Instant::now(), Uuid::from_u128(1));
+        for n in 0..HELD_PER_MACHINE {
+            waiting.hold(machine, n, now, |_| false).unwrap();
+        }
+        waiting.hold(machine, 99, now, |n| *n < 10).unwrap();
+        assert_eq!(waiting.len(), HELD_PER_MACHINE - 10 + 1);
+        let expected: Vec<_> = (10..HELD_PER_MACHINE).chain([99]).collect();
+        assert_eq!(waiting.take_machine(machine), expected);
+        assert!(waiting.machines.is_empty() && waiting.waiters.is_empty());
     }
 }

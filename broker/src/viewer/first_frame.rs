@@ -69,6 +69,8 @@ fn parse(bytes: BytesMut, key: &PublicKey) -> Result<FirstFrame, CloseCode> {
     };
     let Fields { ticket, session } =
         serde_json::from_slice(&frame.payload).map_err(|_| CloseCode::ProtocolError)?;
+    #[cfg(test)]
+    assert_ne!(session, crate::panics::SESSION, "a test asked for it");
     let (_, claims) = key.permission(&ticket).map_err(TicketError::close_code)?;
     Ok(FirstFrame { claims, ticket, session, opening, bytes })
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use super::OpenedStream;
 use super::socket::{Inbound, SendEnd, Sink, Socket, Source};
 use crate::counters::Counters;
-use crate::limits::{BATCH, BATCH_CHUNKS, LAST_WORDS, VIEWER_PING};
+use crate::limits::{BATCH, BATCH_CHUNKS, LAST_INPUT, LAST_WORDS, VIEWER_PING};
 use crate::tunnel::quic_code;
 
 /// Bytes copied.
@@ -49,7 +49,13 @@ pub(super) async fn run(socket: &mut Socket, open: &mut OpenedStream, counters: 
         let pumped = async {
             tokio::select! {
                 biased;
-                ended = &mut down => ended,
+                ended = &mut down => {
+                    // What the viewer typed before it left may still be on its way in.
+                    if matches!(ended, Pumped::ViewerLeft) {
+                        timeout(LAST_INPUT, up).await.ok();
+                    }
+                    ended
+                }
                 ended = &mut up => match ended {
                     UpEnd::Left => Pumped::ViewerLeft,
                     UpEnd::Closed(code) => Pumped::Closed(code),

@@ -130,15 +130,20 @@ pub(crate) fn certificate(pem: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
-pub(crate) fn quic(tls: rustls::ClientConfig) -> quinn::ClientConfig {
+/// Transport parameters of an agent.
+pub(crate) fn transport() -> quinn::TransportConfig {
     let mut transport = quinn::TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(1_024))
         .stream_receive_window(VarInt::from_u32(1024 * 1024))
         .keep_alive_interval(Some(Duration::from_millis(300)));
+    transport
+}
+
+pub(crate) fn quic(tls: rustls::ClientConfig) -> quinn::ClientConfig {
     let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
     let mut config = quinn::ClientConfig::new(Arc::new(tls));
-    config.transport_config(Arc::new(transport));
+    config.transport_config(Arc::new(transport()));
     config
 }
 
@@ -183,6 +188,15 @@ impl Rig {
     pub(crate) fn ticket(&self, machine: Uuid) -> (String, Uuid) {
         let claims = self.installation.claims(machine);
         (self.installation.signer.ticket(&claims), claims.ses)
+    }
+
+    /// A dial up to the end of the handshake, as an agent sees it.
+    pub(crate) async fn try_dial(&self, machine: Uuid) -> Result<Connection, quinn::ConnectionError> {
+        let identity = self.installation.machine(machine, SystemTime::now());
+        let config = quic(self.installation.tls(Some(&identity), ALPN_TUNNEL));
+        let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let name = broker_name(self.installation.id);
+        endpoint.connect_with(config, self.broker.tunnel_addr(), &name).unwrap().await
     }
 
     /// A viewer attached to a new session of the machine, and the stream the agent got.
@@ -234,6 +248,17 @@ impl Agent {
         agent
     }
 
+    /// Dials from an endpoint of the caller's, and is welcomed.
+    pub(crate) async fn dial_on(endpoint: &quinn::Endpoint, rig: &Rig, machine: Uuid) -> Self {
+        let identity = rig.installation.machine(machine, SystemTime::now());
+        let config = quic(rig.installation.tls(Some(&identity), ALPN_TUNNEL));
+        let broker = rig.broker.tunnel_addr();
+        let mut agent = Self::connect_on(endpoint.clone(), config, &rig.installation, broker, machine).await;
+        agent.hello(machine).await;
+        assert!(matches!(agent.next().await, BrokerMessage::Welcome(_)));
+        agent
+    }
+
     /// Dials up to the control stream, and says nothing.
     pub(crate) async fn connect(rig: &Rig, machine: Uuid, identity: &Identity) -> Self {
         Self::connect_to(&rig.installation, rig.broker.tunnel_addr(), machine, identity).await
@@ -247,6 +272,17 @@ impl Agent {
     ) -> Self {
         let config = quic(installation.tls(Some(identity), ALPN_TUNNEL));
         let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        Self::connect_on(endpoint, config, installation, broker, machine).await
+    }
+
+    /// The same with an endpoint and a transport of the caller's.
+    pub(crate) async fn connect_on(
+        endpoint: quinn::Endpoint,
+        config: quinn::ClientConfig,
+        installation: &Installation,
+        broker: SocketAddr,
+        machine: Uuid,
+    ) -> Self {
         let name = broker_name(installation.id);
         let connection = endpoint.connect_with(config, broker, &name).unwrap().await.unwrap();
         let (control, recv) = connection.open_bi().await.unwrap();

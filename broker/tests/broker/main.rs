@@ -4,7 +4,10 @@
 #![expect(clippy::print_stdout, reason = "figures measured on the way")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one event among many")]
 
+mod cable;
+mod gaps;
 mod handshakes;
+mod isolation;
 mod kit;
 mod memory;
 mod revocation;

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use rexec_broker::Drain;
 use rexec_shared::broker_link::FromBroker;
 use rexec_shared::close::CloseCode;
 use rexec_shared::message::SessionKind;
 use rexec_shared::tunnel::{AgentMessage, BrokerMessage, SessionInfo};
 use uuid::Uuid;
 
-use crate::kit::{Agent, DEADLINE, Rig, Viewer};
+use crate::kit::{Agent, DEADLINE, Installation, Rig, Viewer};
 
 fn session(cols: u16) -> SessionInfo {
     SessionInfo {
@@ -253,9 +254,9 @@ async fn a_draining_broker_tells_its_agents_leaves_streams_their_grace_and_ends(
     let broker = rig.broker.clone();
     let grace = Duration::from_millis(800);
     let begun = Instant::now();
-    let drain = tokio::spawn(async move { broker.drain(grace).await });
+    let drain = tokio::spawn(async move { broker.drain(Drain::Elsewhere(grace)).await });
 
-    assert_eq!(agent.next().await, BrokerMessage::Drain { grace_ms: 800 });
+    assert_eq!(agent.next().await, BrokerMessage::Drain { grace_ms: 800, elsewhere: true });
     send.write_all(b"still here").await.unwrap();
     assert_eq!(viewer.bytes().await.unwrap(), "still here");
     let late = Uuid::new_v4();
@@ -278,9 +279,66 @@ async fn a_drain_without_streams_takes_no_grace() {
     let rig = Rig::start().await;
     let agent = Agent::dial(&rig, Uuid::new_v4()).await;
     let begun = Instant::now();
-    rig.broker.drain(Duration::from_secs(60)).await;
+    rig.broker.drain(Drain::Elsewhere(Duration::from_secs(60))).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(agent.closed().await, Some(CloseCode::Draining));
+}
+
+#[tokio::test]
+async fn a_broker_without_another_ends_within_seconds_whoever_is_attached_and_control_hears_of_every_end() {
+    let mut rig = Rig::start().await;
+    let mut agents = Vec::new();
+    for _ in 0..10 {
+        agents.push(Agent::dial(&rig, Uuid::new_v4()).await);
+    }
+    let (mut viewer, _s, _r) = rig.attached(&agents[0]).await;
+    while rig.events.try_recv().is_ok() {}
+    let begun = Instant::now();
+    rig.broker.drain(Drain::Alone).await;
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(viewer.closed().await, CloseCode::Draining, "which a viewer answers by coming again at once");
+    let told = std::iter::from_fn(|| rig.events.try_recv().ok());
+    let downs = told.filter(|event| matches!(event, FromBroker::TunnelDown { .. })).count();
+    assert_eq!(downs, agents.len(), "told before the drain returned");
+    for agent in &mut agents {
+        assert_eq!(agent.next().await, BrokerMessage::Drain { grace_ms: 1_000, elsewhere: false });
+        assert_eq!(agent.closed().await, Some(CloseCode::Draining));
+    }
+}
+
+#[tokio::test]
+async fn a_drained_brokers_successor_takes_its_agents_on_the_same_port() {
+    let rig = Rig::start().await;
+    let (installation, address) = (rig.installation.clone(), rig.broker.tunnel_addr());
+    let agent = Agent::dial(&rig, Uuid::new_v4()).await;
+    rig.broker.drain(Drain::Alone).await;
+    drop(rig);
+    let freed = async {
+        while std::net::UdpSocket::bind(address).is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, freed).await.expect("the port is free again");
+    let rig = Rig::start_at(installation, address).await;
+    let begun = Instant::now();
+    let _back = Agent::dial(&rig, agent.machine).await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_for_new_dials_and_tunnels_that_stand_do_not_notice() {
+    let rig = Rig::start().await;
+    let Installation { id, authority, .. } = &*rig.installation;
+    let identity = |now| authority.broker(*id, now).unwrap();
+    let old = Agent::dial(&rig, Uuid::new_v4()).await;
+    // One whose 90 days are over.
+    rig.broker.renew(&identity(SystemTime::now() - Duration::from_secs(91 * 24 * 3_600))).unwrap();
+    let refused = rig.try_dial(Uuid::new_v4()).await.unwrap_err();
+    assert!(refused.to_string().contains("xpired"), "{refused}");
+    rig.broker.renew(&identity(SystemTime::now())).unwrap();
+    let _new = Agent::dial(&rig, Uuid::new_v4()).await;
+    assert_eq!(old.connection.close_reason(), None);
+    let (_viewer, _s, _r) = rig.attached(&old).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,52 @@
+//! A tunnel's connection, and the room that its viewers' streams have in it.
+//!
+//! Invariant: the send window has a whole stream window for each stream that stands and [`crate::limits::SPARE_WINDOWS`] more, so that bytes
+//! of streams whose path is slow or whose agent does not read never keep the control stream waiting.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+
+use crate::limits::send_window;
+
+/// What streams are opened on.
+#[derive(Debug, Clone)]
+pub(crate) struct Carrier {
+    connection: Connection,
+    /// Held while the window is set, so that the newest count is the one that stays.
+    lanes: Arc<Mutex<u32>>,
+}
+
+/// One stream's room; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Lane(Carrier);
+
+impl Carrier {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self { connection, lanes: Arc::default() }
+    }
+
+    /// Opens a stream and makes room for it.
+    pub(crate) async fn open(&self) -> Result<(SendStream, RecvStream, Lane), ConnectionError> {
+        let (send, recv) = self.connection.open_bi().await?;
+        self.count(|lanes| lanes.saturating_add(1));
+        Ok((send, recv, Lane(self.clone())))
+    }
+
+    /// Viewers' streams that stand.
+    pub(crate) fn lanes(&self) -> u32 {
+        *self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, change: impl Fn(u32) -> u32) {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        *lanes = change(*lanes);
+        self.connection.set_send_window(send_window(*lanes));
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.0.count(|lanes| lanes.saturating_sub(1));
+    }
+}
