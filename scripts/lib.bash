@@ -45,18 +45,18 @@ node_is_new_enough() {
 	have node && node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)'
 }
 
-# npm_install DIR : what the lock file says; skipped while the lock is unchanged since the last time.
+# npm_install DIR : what the lock file says; skipped while the lock is unchanged since the last time. Fails when npm does, called
+# from an `if` or not: errexit is off there, so each step names what happens after it.
 npm_install() {
 	local dir="$1" stamp="$1/node_modules/.installed"
 	if [ -f "$stamp" ] && cmp -s "$dir/package-lock.json" "$stamp"; then return; fi
 	say "installing the packages of $dir"
-	(cd "$dir" && npm ci --no-audit --no-fund --loglevel=error)
-	cp "$dir/package-lock.json" "$stamp"
+	(cd "$dir" && npm ci --no-audit --no-fund --loglevel=error) && cp "$dir/package-lock.json" "$stamp"
 }
 
 # build_web : only when something it is made of is newer, because control takes the result in and would be compiled anew.
 build_web() {
-	npm_install web
+	npm_install web || return
 	local sources=(web/src web/public web/index.html web/package-lock.json web/vite.config.ts web/svelte.config.js)
 	if [ -f web/dist/index.html ] && [ -z "$(find "${sources[@]}" -newer web/dist/index.html -print -quit)" ]; then
 		say "the web app is up to date"

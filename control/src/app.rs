@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{HeaderValue, StatusCode, header};
-use rexec_broker::Broker;
+use rexec_broker::{Broker, ViewerAddress};
 use sea_orm::DatabaseConnection;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -17,17 +17,19 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::api;
+use crate::auth::client_ip::ClientIp;
 use crate::auth::cookie::LoginCookie;
 use crate::auth::guard::{self, OwnOrigins, guard};
+use crate::auth::host::demand_own_host;
 use crate::auth::password::Passwords;
-use crate::auth::rate::Budgets;
+use crate::auth::rate::{Budgets, Rate, SharedBudgets};
 use crate::auth::sign_in::SignInLimits;
 use crate::error::ApiError;
 use crate::events::Hub;
 use crate::feed::Feeds;
 use crate::http as http_layer;
 use crate::keys::Keys;
-use crate::limits::BODY_MAX;
+use crate::limits::{BODY_MAX, TICKET_EVERY, TICKETS_AT_ONCE};
 use crate::metrics::Metrics;
 use crate::presence::{Live, Refusals};
 use crate::secret::Vault;
@@ -70,8 +72,12 @@ pub struct Parts {
     pub sign_ins: SignInLimits,
     /// Budgets of tries at user codes, per person.
     pub code_tries: std::sync::Mutex<Budgets<Uuid>>,
+    /// Budgets of tickets, per person.
+    pub ticket_budgets: SharedBudgets<Uuid>,
     /// Budgets of refused dials in the audit.
     pub refusals: Refusals,
+    /// Hashes of the agents served.
+    pub hashes: download::Hashes,
     /// Counters.
     pub metrics: Metrics,
     /// The web app.
@@ -157,6 +163,7 @@ pub fn router(app: &App, more: Router<App>) -> Router {
         .with_state(app.clone())
         .merge(viewer)
         .layer(middleware::from_fn_with_state(app.clone(), guard))
+        .layer(middleware::from_fn_with_state(app.clone(), demand_own_host))
         .layer(CatchPanicLayer::custom(http_layer::panicked))
         .layer(middleware::from_fn_with_state(app.clone(), http_layer::answer))
 }
@@ -174,7 +181,16 @@ async fn canonical_origin(State(app): State<App>, mut request: Request, next: Ne
     if let Ok(origin) = HeaderValue::from_str(&app.public_origin()) {
         request.headers_mut().insert(header::ORIGIN, origin);
     }
+    // The audit names the viewer, not the proxy in front.
+    if let Some(ip) = request.extensions().get::<ClientIp>().copied() {
+        request.extensions_mut().insert(ViewerAddress(ip.to_string()));
+    }
     next.run(request).await
+}
+
+/// Budget of tickets, per person.
+pub fn ticket_budgets() -> SharedBudgets<Uuid> {
+    SharedBudgets::new(Rate { burst: TICKETS_AT_ONCE, every: TICKET_EVERY }, 65_536)
 }
 
 /// Budget of tries at user codes, per person: a code is one of 20⁸ and lives ten minutes.

@@ -125,23 +125,37 @@ pub async fn lock(tx: &DatabaseTransaction, scope: Scope) -> Result<(), DbErr> {
     organisation::Entity::find_by_id(scope.organisation()).lock(LockType::NoKeyUpdate).one(tx).await.map(drop)
 }
 
+/// The end of a chain, to be kept where whoever can write to the database cannot: without it, entries cut off the end and a
+/// history written anew are not to be told from the truth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// How many entries there are.
+    pub seq: i64,
+    /// The hash of the last; empty when there is none.
+    pub hash: String,
+}
+
 /// A chain that does not hold.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
-    /// An entry was changed, or one before it removed.
+    /// An entry was changed, added, or one before it removed.
     #[error("the audit chain is broken at entry {0}")]
     At(i64),
+    /// The chain holds, but is not the one that was seen before: its end was cut off, or it was written anew.
+    #[error("the audit chain no longer has the entry {} that was seen before", .0.seq)]
+    Lost(Head),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DbErr),
 }
 
-/// Walks the chain of `scope` and gives its length.
+/// Walks the chain of `scope` and gives its end. `seen` is an end given earlier, which must still be part of it.
 ///
 /// # Errors
-/// At the first entry that is not what was written.
-pub async fn verify<C: ConnectionTrait>(db: &C, scope: Scope) -> Result<i64, Broken> {
+/// At the first entry that is not what was written, or when `seen` is not there any more.
+pub async fn verify<C: ConnectionTrait>(db: &C, scope: Scope, seen: Option<&Head>) -> Result<Head, Broken> {
     let (mut previous, mut seq) = (String::new(), 0);
+    let mut missing = seen.filter(|head| head.seq > 0);
     loop {
         let page = scope
             .rows::<audit_entry::Entity>()
@@ -151,7 +165,8 @@ pub async fn verify<C: ConnectionTrait>(db: &C, scope: Scope) -> Result<i64, Bro
             .all(db)
             .await?;
         if page.is_empty() {
-            return Ok(seq);
+            let head = Head { seq, hash: previous };
+            return missing.map_or(Ok(head), |missing| Err(Broken::Lost(missing.clone())));
         }
         for entry in page {
             seq += 1;
@@ -159,6 +174,7 @@ pub async fn verify<C: ConnectionTrait>(db: &C, scope: Scope) -> Result<i64, Bro
                 return Err(Broken::At(seq));
             }
             previous = entry.hash;
+            missing = missing.filter(|head| head.seq != seq || head.hash != previous);
         }
     }
 }

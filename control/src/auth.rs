@@ -3,6 +3,7 @@
 pub mod client_ip;
 pub mod cookie;
 pub mod guard;
+pub mod host;
 pub mod identifier;
 pub mod login;
 pub mod password;

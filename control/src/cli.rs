@@ -25,7 +25,7 @@ use crate::server::Server;
 use crate::settings::{Flags, LogFormat, Settings};
 use crate::setup::{self, NewPerson};
 use crate::time::Clock;
-use crate::{api, db, words};
+use crate::{api, audit_command, db, words};
 
 /// The control plane of Rexec: a whole installation in one process.
 ///
@@ -57,6 +57,9 @@ enum Command {
     /// Tokens that enrol machines.
     #[command(subcommand)]
     JoinToken(JoinTokenCommand),
+    /// What was done, by whom.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Print a fresh one-time link that makes the owner's account; earlier links end.
     SetupLink,
     /// Print the OpenAPI document of the HTTP API.
@@ -80,6 +83,22 @@ struct OwnerCreate {
     /// File with the password in its first line; `-` reads standard input.
     #[arg(long)]
     password_file: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Check every organisation's chain and print its end: organisation, number of entries, hash of the last.
+    ///
+    /// A chain proves that nothing in it was changed, added, removed or moved. That its end was not cut off, nor all of it written anew,
+    /// only an earlier end proves: keep what this prints away from the database, and give it back with --seen.
+    Verify(AuditVerify),
+}
+
+#[derive(Debug, Args)]
+struct AuditVerify {
+    /// File with what this printed earlier: all of it must still be there.
+    #[arg(long)]
+    seen: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -135,6 +154,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Serve => serve(settings).await,
             Command::Owner(OwnerCommand::Create(wish)) => create_owner(&settings, wish).await,
             Command::JoinToken(JoinTokenCommand::Create(wish)) => create_join_token(&settings, wish).await,
+            Command::Audit(AuditCommand::Verify(wish)) => audit_verify(&settings, &wish).await,
             Command::SetupLink => setup_link(&settings).await,
             Command::Openapi => Ok(()),
         }
@@ -171,7 +191,11 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         _ = terminate.recv() => {}
     }
     tracing::info!("ending");
-    server.stop().await.context("the database did not close")?;
+    tokio::select! {
+        stopped = server.stop() => stopped.context("the database did not close")?,
+        _ = interrupt.recv() => bail!("ended at once, because it was told twice"),
+        _ = terminate.recv() => bail!("ended at once, because it was told twice"),
+    }
     say("Rexec has ended.")
 }
 
@@ -204,6 +228,14 @@ async fn setup_link(settings: &Settings) -> anyhow::Result<()> {
     let Some(token) = token else { bail!("somebody owns this installation already: sign in instead") };
     say(&setup_address(&settings.public_origin(), &token))?;
     Ok(db.close().await?)
+}
+
+async fn audit_verify(settings: &Settings, wish: &AuditVerify) -> anyhow::Result<()> {
+    crate::keys::make_data_dir(settings)?;
+    let db = db::open(&settings.database_url).await?;
+    let ends = audit_command::verify_all(&db, wish.seen.as_deref()).await?;
+    db.close().await?;
+    say(ends.trim_end())
 }
 
 async fn create_owner(settings: &Settings, wish: OwnerCreate) -> anyhow::Result<()> {

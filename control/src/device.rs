@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use rexec_shared::enrol::{DevicePollAnswer, DeviceRequest, DeviceStatus};
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, LockType};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, PaginatorTrait as _,
-    QueryFilter as _, Set,
+    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
+    PaginatorTrait as _, QueryFilter as _, QuerySelect as _, Set,
 };
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ use crate::auth::rate::Rate;
 use crate::auth::signed_in::SignedIn;
 use crate::db;
 use crate::enrolment::{self, NewJoinToken};
-use crate::entity::{DeviceState, device_request};
+use crate::entity::{DeviceState, device_request, installation};
 use crate::error::ApiError;
 use crate::limits::{DEVICE_JOIN_LIFE, DEVICE_LIFE, DEVICE_WAITING_MAX, DEVICE_WAITING_PER_NET};
 use crate::scope::Scope;
@@ -89,8 +89,8 @@ pub async fn request(app: &App, request: &DeviceRequest, ip: ClientIp) -> Result
     if !words::is_name(&request.name) {
         return Err(ApiError::invalid("name", format!("a name is {NAME_GRAMMAR}")));
     }
-    let now = app.now();
-    check_room(app, ip, now).await?;
+    let (tx, now) = (db::write(app.db()).await?, app.now());
+    check_room(&tx, ip, now).await?;
     let codes = Codes { device: fresh_token("rexec_device_")?, user: UserCode::fresh()? };
     let facts = enrolment::tamed(&request.facts);
     let row = device_request::ActiveModel {
@@ -111,14 +111,17 @@ pub async fn request(app: &App, request: &DeviceRequest, ip: ClientIp) -> Result
         created_at: Set(now),
         expires_at: Set(now.plus(DEVICE_LIFE)),
     };
-    row.insert(app.db()).await?;
+    row.insert(&tx).await?;
+    tx.commit().await?;
     Ok(codes)
 }
 
-async fn check_room(app: &App, ip: ClientIp, now: Timestamp) -> Result<(), ApiError> {
+/// Holds everybody else who asks back until the transaction ends, so that of many at once none is counted out (THREATS BU-09).
+async fn check_room(tx: &DatabaseTransaction, ip: ClientIp, now: Timestamp) -> Result<(), ApiError> {
+    installation::Entity::find().lock(LockType::NoKeyUpdate).one(tx).await?;
     let waiting = waiting(now);
-    let from_here = waiting.clone().filter(device_request::Column::Net.eq(ip.net())).count(app.db()).await?;
-    if from_here >= DEVICE_WAITING_PER_NET || waiting.count(app.db()).await? >= DEVICE_WAITING_MAX {
+    let from_here = waiting.clone().filter(device_request::Column::Net.eq(ip.net())).count(tx).await?;
+    if from_here >= DEVICE_WAITING_PER_NET || waiting.count(tx).await? >= DEVICE_WAITING_MAX {
         return Err(ApiError::rate_limited(Duration::from_secs(60)));
     }
     Ok(())

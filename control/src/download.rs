@@ -1,12 +1,18 @@
 //! What a machine downloads to become one: the installer with this installation's address in it, and the agent with its hash.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use aws_lc_rs::digest;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::header;
+use tokio::sync::OnceCell;
 use tokio_util::io::ReaderStream;
 
 use crate::app::App;
@@ -42,8 +48,7 @@ pub async fn agent(State(app): State<App>, Params(file): Params<String>) -> Resu
             .hint(format!("this installation serves no agent for {target}: see REXEC_DOWNLOAD_DIR"))
     };
     if wants_hash {
-        let bytes = tokio::fs::read(&path).await.map_err(missing)?;
-        let hash = hex::encode(digest::digest(&digest::SHA256, &bytes));
+        let hash = app.parts().hashes.of(&path).await.map_err(missing)?;
         let line = format!("{hash}  rexec-agent-{target}\n");
         return Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], line).into_response());
     }
@@ -54,6 +59,70 @@ pub async fn agent(State(app): State<App>, Params(file): Params<String>) -> Resu
         (header::CONTENT_LENGTH, length.to_string()),
     ];
     Ok((headers, Body::from_stream(ReaderStream::new(file))).into_response())
+}
+
+/// Hashes of the files served. A file is read again only when it has changed, and once however many ask at the same time; the files
+/// are the few of [`path_of`], so nothing here grows.
+#[derive(Debug, Default)]
+pub struct Hashes(Mutex<HashMap<PathBuf, Known>>);
+
+/// What is known of one file's content, and which content that is.
+#[derive(Debug, Clone)]
+struct Known {
+    version: Version,
+    hash: Arc<OnceCell<String>>,
+}
+
+/// Tells one content of a file from another: when it was written, how long it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Version {
+    written: Option<SystemTime>,
+    length: u64,
+}
+
+impl Version {
+    fn of(metadata: &Metadata) -> Self {
+        Self { written: metadata.modified().ok(), length: metadata.len() }
+    }
+}
+
+impl Hashes {
+    /// SHA-256 of the file at `path`, in hexadecimal.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn of(&self, path: &Path) -> io::Result<String> {
+        let file = tokio::fs::File::open(path).await?;
+        let version = Version::of(&file.metadata().await?);
+        let hash = self.cell(path, version);
+        let made = hash.get_or_try_init(async || {
+            let file = file.into_std().await;
+            tokio::task::spawn_blocking(move || sha256(file)).await.map_err(io::Error::other)?
+        });
+        made.await.cloned()
+    }
+
+    fn cell(&self, path: &Path, version: Version) -> Arc<OnceCell<String>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Known { version, hash: Arc::default() };
+        let entry = known.entry(path.to_owned()).or_insert_with(fresh);
+        if entry.version != version {
+            *entry = fresh();
+        }
+        Arc::clone(&entry.hash)
+    }
+}
+
+fn sha256(mut file: File) -> io::Result<String> {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut part = vec![0; 64 * 1024];
+    loop {
+        let read = file.read(&mut part)?;
+        match part.get(..read) {
+            None | Some([]) => return Ok(hex::encode(context.finish())),
+            Some(bytes) => context.update(bytes),
+        }
+    }
 }
 
 /// The file of an agent: exactly the known targets, so that no path is made of what somebody sent. Beside this binary the agent for this
@@ -81,5 +150,24 @@ fn this_processor() -> &'static str {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_hashed_once_until_it_changes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (path, hashes) = (dir.path().join("agent"), Hashes::default());
+        std::fs::write(&path, b"abc").expect("written");
+        let first = hashes.of(&path).await.expect("hashed");
+        assert_eq!(first, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        let version = Version::of(&std::fs::metadata(&path).expect("there"));
+        assert!(hashes.cell(&path, version).initialized(), "what is known is not read again");
+        std::fs::write(&path, b"abcd").expect("written");
+        assert_ne!(hashes.of(&path).await.expect("hashed"), first);
+        assert!(hashes.of(&dir.path().join("gone")).await.is_err());
     }
 }

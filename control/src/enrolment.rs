@@ -21,7 +21,7 @@ use crate::auth::client_ip::ClientIp;
 use crate::db;
 use crate::entity::{MachineKind, join_token, machine};
 use crate::error::ApiError;
-use crate::limits::MACHINES_MAX;
+use crate::limits::{JOIN_TOKENS_MAX, MACHINES_MAX};
 use crate::presence;
 use crate::scope::Scope;
 use crate::secret::{Purpose, Secret, Vault, fresh_token};
@@ -46,18 +46,32 @@ pub struct NewJoinToken {
     pub key_fingerprint: Option<String>,
 }
 
-/// Makes a join token for the organisation.
+/// Join tokens of the organisation that still enrol somebody.
+pub fn good_tokens(scope: Scope, now: Timestamp) -> sea_orm::Select<join_token::Entity> {
+    scope
+        .rows::<join_token::Entity>()
+        .filter(join_token::Column::UsesLeft.gt(0))
+        .filter(join_token::Column::ExpiresAt.gt(now))
+}
+
+/// Makes a join token for the organisation, which is locked, so that of many at once none is counted out (THREATS BU-09).
 ///
 /// # Errors
-/// When the database or the randomness fails.
-pub async fn make_join_token<C: ConnectionTrait>(
-    db: &C,
+/// When the organisation has [`JOIN_TOKENS_MAX`] already, or the database or the randomness fails.
+pub async fn make_join_token(
+    tx: &DatabaseTransaction,
     vault: &Vault,
     scope: Scope,
     new: NewJoinToken,
     now: Timestamp,
 ) -> Result<(join_token::Model, Secret<String>), ApiError> {
     let token = fresh_token(JOIN_PREFIX)?;
+    audit::lock(tx, scope).await?;
+    if good_tokens(scope, now).count(tx).await? >= JOIN_TOKENS_MAX {
+        return Err(ApiError::limit_reached(format!(
+            "an organisation has at most {JOIN_TOKENS_MAX} join tokens"
+        )));
+    }
     let row = join_token::ActiveModel {
         id: Set(Uuid::now_v7()),
         organisation_id: Set(scope.organisation()),
@@ -69,7 +83,7 @@ pub async fn make_join_token<C: ConnectionTrait>(
         created_at: Set(now),
         expires_at: Set(now.plus(new.life)),
     };
-    Ok((row.insert(db).await?, token))
+    Ok((row.insert(tx).await?, token))
 }
 
 /// Forgets join tokens that enrol nothing any more.

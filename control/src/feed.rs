@@ -1,6 +1,7 @@
 //! Revocation feeds: signed for every organisation at each interval and at each change, handed to the broker, which passes
 //! them on unread to the organisation's agents.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use rexec_shared::broker_link::ToBroker;
@@ -62,17 +63,20 @@ impl Feeds {
 
     async fn order(&self, organisation: Uuid, disconnect: Option<Uuid>) {
         let (done, told) = oneshot::channel();
-        let sent = self.orders.send(Order { organisation, disconnect, done }).await.is_ok();
-        let in_time = sent && tokio::time::timeout(TELL_WITHIN, told).await.is_ok();
-        if !in_time {
+        let telling = async {
+            self.orders.send(Order { organisation, disconnect, done }).await.ok()?;
+            told.await.ok()
+        };
+        if !matches!(tokio::time::timeout(TELL_WITHIN, telling).await, Ok(Some(()))) {
             tracing::warn!(%organisation, "the broker could not be told of a revocation at once; the next feed tells it");
         }
     }
 }
 
-/// Signs feeds until the process ends. `broker` takes what is to be told.
+/// Signs feeds until the process ends. A round through all organisations is made one at a time, so that a revocation waits for one
+/// signature at most. `broker` takes what is to be told.
 pub async fn run(app: App, FeedOrders(mut orders): FeedOrders, broker: mpsc::Sender<ToBroker>) {
-    let mut signing = Signing { app, broker, last_seq: 0 };
+    let mut signing = Signing { app, broker, last_seq: 0, round: VecDeque::new() };
     let ending = signing.app.parts().ending.clone();
     let mut interval = tokio::time::interval(rexec_shared::limits::FEED_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -81,7 +85,8 @@ pub async fn run(app: App, FeedOrders(mut orders): FeedOrders, broker: mpsc::Sen
             biased;
             () = ending.cancelled() => return,
             Some(order) = orders.recv() => signing.obey(order).await,
-            _ = interval.tick() => signing.all().await,
+            _ = interval.tick() => signing.begin_round().await,
+            () = std::future::ready(()), if !signing.round.is_empty() => signing.go_on().await,
         }
     }
 }
@@ -91,6 +96,8 @@ struct Signing {
     broker: mpsc::Sender<ToBroker>,
     /// Feeds are numbered by the clock, so that numbers go on growing after a restart, and never stand still.
     last_seq: u64,
+    /// Organisations whose turn is yet to come in this round.
+    round: VecDeque<Uuid>,
 }
 
 impl Signing {
@@ -103,7 +110,15 @@ impl Signing {
         let _ = order.done.send(());
     }
 
-    async fn all(&mut self) {
+    /// Begins a round, unless the last is still going: then the interval is too short for so many, and nobody may be left out.
+    async fn begin_round(&mut self) {
+        if !self.round.is_empty() {
+            tracing::warn!(
+                left = self.round.len(),
+                "feeds take longer to sign than the interval between them"
+            );
+            return;
+        }
         let organisations = organisation::Entity::find()
             .select_only()
             .column(organisation::Column::Id)
@@ -111,12 +126,14 @@ impl Signing {
             .all(self.app.db())
             .await;
         match organisations {
-            Ok(organisations) => {
-                for organisation in organisations {
-                    self.one(organisation).await;
-                }
-            }
+            Ok(organisations) => self.round = organisations.into(),
             Err(error) => tracing::error!(%error, "feeds could not be signed"),
+        }
+    }
+
+    async fn go_on(&mut self) {
+        if let Some(organisation) = self.round.pop_front() {
+            self.one(organisation).await;
         }
     }
 

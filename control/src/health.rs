@@ -44,7 +44,9 @@ struct Checks {
 /// Everything a request may need is really tried.
 async fn readyz(State(app): State<App>) -> (StatusCode, Json<Readiness>) {
     let database = matches!(tokio::time::timeout(CHECK_WITHIN, app.db().ping()).await, Ok(Ok(())));
-    let broker = !app.parts().ending.is_cancelled() && app.parts().feeds.is_running();
+    let broker = !app.parts().ending.is_cancelled()
+        && app.parts().feeds.is_running()
+        && app.parts().broker.is_running();
     let web = app.parts().web.is_here().await;
     let ready = database && broker && web;
     let checks = Checks { database: word(database), broker: word(broker), web: word(web) };

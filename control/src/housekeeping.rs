@@ -8,6 +8,7 @@ use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, Query
 use crate::api::logins;
 use crate::app::App;
 use crate::audit::Actor;
+use crate::auth::login as login_rows;
 use crate::entity::login;
 use crate::error::ApiError;
 use crate::limits::{LOGIN_IDLE, LOGIN_LIFE};
@@ -43,6 +44,7 @@ pub async fn keep(app: &App) -> Result<(), ApiError> {
     for login in run_out(app).await? {
         logins::end(app, &login, &Actor::control()).await?;
     }
+    login_rows::forget_old(app.db(), now).await?;
     device::forget_old(app.db(), now).await?;
     enrolment::forget_old(app.db(), now).await?;
     revocation::forget_old(app.db(), now).await?;

@@ -11,8 +11,11 @@
 pub mod api;
 pub mod app;
 pub mod audit;
+pub mod audit_command;
 pub mod auth;
+mod broker_identity;
 pub mod cli;
+mod connections;
 pub mod db;
 pub mod device;
 pub mod download;

@@ -17,8 +17,12 @@ pub const HEAD_MAX: usize = 32 * 1024;
 /// Header fields of a request.
 pub const HEADERS_MAX: usize = 64;
 
-/// HTTP connections at once, viewers' WebSockets and event streams included.
+/// HTTP connections at once, viewers' WebSockets and event streams included: a connection counts until its socket is closed.
 pub const CONNECTIONS_MAX: usize = 16_384;
+
+/// HTTP connections at once from one network (an IPv4 address, an IPv6 /64): an office behind one address, and no more than a
+/// sixteenth of all. Trusted proxies and this machine are not counted so.
+pub const CONNECTIONS_PER_NET: usize = 1_024;
 
 /// A login ends after this long without a request (OWASP ASVS 7.3.1).
 pub const LOGIN_IDLE: Duration = Duration::from_secs(12 * 3600);
@@ -31,6 +35,15 @@ pub const LOGIN_TOUCH: Duration = Duration::from_secs(60);
 
 /// Live logins of one person; the oldest goes when one more is made.
 pub const LOGINS_PER_PERSON: u64 = 50;
+
+/// A login's row is kept this long after it ended, so that the networks a person signs in from stay familiar.
+pub const LOGIN_KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Tickets one person may take at once: each is a line in the audit for good. A browser takes one per terminal it opens.
+pub const TICKETS_AT_ONCE: u32 = 600;
+
+/// One more ticket comes back in this time: 120 a minute.
+pub const TICKET_EVERY: Duration = Duration::from_millis(500);
 
 /// Shortest password, characters (NIST SP 800-63B-4 asks for 15 without a second factor, 8 with; passphrases welcome).
 pub const PASSWORD_MIN: usize = 12;

@@ -4,18 +4,22 @@
 //! after the newer one's beginning, touches nothing. Numbers, times and addresses are in the database; sessions and round trips,
 //! which change by the second, only in memory.
 
+mod owed;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rexec_shared::broker_link::FromBroker;
 use rexec_shared::close::CloseCode;
+use rexec_shared::limits::SESSIONS_MAX;
 use rexec_shared::tunnel::SessionInfo;
 use sea_orm::sea_query::{Cond, Expr};
 use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use self::owed::Owed;
 use crate::api::machines::Machine;
 use crate::app::App;
 use crate::audit::{self, Actor, Deed};
@@ -109,17 +113,77 @@ impl Refusals {
 /// Takes the broker's word until the process ends.
 pub async fn run(app: App, mut broker: mpsc::Receiver<FromBroker>) {
     let ending = app.parts().ending.clone();
+    let mut listener = Listener::new(app);
     loop {
-        let message = tokio::select! {
+        tokio::select! {
             biased;
-            message = broker.recv() => message,
+            message = broker.recv() => match message {
+                Some(message) => listener.hear(message).await,
+                None => return,
+            },
             () = ending.cancelled() => return,
-        };
-        let Some(message) = message else { return };
-        if let Err(error) = take(&app, message).await {
-            tracing::error!(%error, "presence could not be written");
+            () = listener.until_due() => listener.try_again().await,
         }
     }
+}
+
+/// Writes down what it hears. The broker says once that a tunnel stands or has ended, so what the database does not take is kept and
+/// tried again.
+#[derive(Debug)]
+pub struct Listener {
+    app: App,
+    owed: Owed,
+}
+
+impl Listener {
+    /// One to whom nothing has been said.
+    pub fn new(app: App) -> Self {
+        Self { app, owed: Owed::default() }
+    }
+
+    /// Takes one message, now or later.
+    pub async fn hear(&mut self, message: FromBroker) {
+        let news = owed::newness(&message);
+        match take(&self.app, message.clone()).await {
+            Ok(()) => {
+                if let Some((machine, new)) = news {
+                    self.owed.handle_success(machine, new);
+                }
+            }
+            Err(error) => {
+                let again = news.is_some();
+                tracing::error!(%error, again, "what the broker said could not be written");
+                self.owed.handle_failure(message, Instant::now());
+            }
+        }
+    }
+
+    /// Waits until something must be tried again; for ever, if nothing must.
+    pub async fn until_due(&self) {
+        match self.owed.poll_timeout() {
+            Some(due) => tokio::time::sleep_until(due.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tries again what is due.
+    pub async fn try_again(&mut self) {
+        for message in self.owed.handle_timeout(Instant::now()) {
+            self.hear(message).await;
+        }
+    }
+}
+
+/// Longest title of a session that is kept, characters.
+const TITLE_MAX: usize = 128;
+
+/// Sessions as an agent tells them, fit to be shown anywhere: titles come from programs on the machine (THREATS MA-08).
+fn tamed(mut sessions: Vec<SessionInfo>) -> Vec<SessionInfo> {
+    sessions.truncate(SESSIONS_MAX);
+    for session in &mut sessions {
+        session.title = words::printable(&session.title, TITLE_MAX);
+    }
+    sessions
 }
 
 /// A tunnel that stands, as the broker tells it.
@@ -157,6 +221,7 @@ pub async fn take(app: &App, message: FromBroker) -> Result<(), DbErr> {
                 (machine::Column::Arch, arch),
                 (machine::Column::Hostname, hostname),
             ];
+            let sessions = tamed(sessions);
             up(app, Up { machine, org, tunnel: number(tunnel), address, transport, facts, sessions }).await
         }
         FromBroker::TunnelDown { machine, tunnel, reason } => {
@@ -164,7 +229,8 @@ pub async fn take(app: &App, message: FromBroker) -> Result<(), DbErr> {
             down(app, machine, number(tunnel)).await
         }
         FromBroker::Presence { machine, tunnel, sessions, rtt_ms } => {
-            presence(app, machine, LiveMachine { tunnel: number(tunnel), sessions, rtt_ms }).await
+            let news = LiveMachine { tunnel: number(tunnel), sessions: tamed(sessions), rtt_ms };
+            presence(app, machine, news).await
         }
         FromBroker::Stream { machine, session, user, login, address, outcome } => {
             stream(app, machine, &Viewer { session, user, login, address, outcome }).await
@@ -197,8 +263,8 @@ async fn up(app: &App, up: Up) -> Result<(), DbErr> {
         .col_expr(machine::Column::LastSeenAt, Expr::value(now))
         .col_expr(machine::Column::Address, Expr::value(words::printable(&up.address, 64)))
         .col_expr(machine::Column::Transport, Expr::value(words::tame(&up.transport)));
-    for (column, said) in up.facts {
-        change = change.col_expr(column, Expr::value(words::tame(&said)));
+    for (column, said) in &up.facts {
+        change = change.col_expr(*column, Expr::value(words::tame(said)));
     }
     let changed = change
         .filter(machine::Column::Id.eq(up.machine))
@@ -206,8 +272,8 @@ async fn up(app: &App, up: Up) -> Result<(), DbErr> {
         .filter(not_newer)
         .exec(app.db())
         .await?;
-    if changed.rows_affected == 0 {
-        return refuse_removed(app, up.org, up.machine).await;
+    if changed.rows_affected == 0 && !is_written(app, &up).await? {
+        return Ok(());
     }
     tracing::info!(machine = %up.machine, tunnel = up.tunnel, "tunnel up");
     app.parts()
@@ -216,14 +282,18 @@ async fn up(app: &App, up: Up) -> Result<(), DbErr> {
     tell(app, up.machine).await
 }
 
-/// A removed machine's certificate is good for some hours yet; the broker knows better from its feed, and is told again.
-async fn refuse_removed(app: &App, organisation: Uuid, id: Uuid) -> Result<(), DbErr> {
-    let row = Scope::of(organisation).row::<machine::Entity>(id).one(app.db()).await?;
-    if row.is_none_or(|row| row.removed_at.is_some()) {
-        tracing::warn!(machine = %id, "a removed machine came back and is cut off");
-        app.parts().feeds.cut_off(organisation, id).await;
+/// Whether this very tunnel was written down before, by a try that failed later. A removed machine's certificate is good for some
+/// hours yet; the broker knows better from its feed, and is told again.
+async fn is_written(app: &App, up: &Up) -> Result<bool, DbErr> {
+    let row = Scope::of(up.org).row::<machine::Entity>(up.machine).one(app.db()).await?;
+    match row.filter(|row| row.removed_at.is_none()) {
+        Some(row) => Ok(row.tunnel == Some(up.tunnel)),
+        None => {
+            tracing::warn!(machine = %up.machine, "a removed machine came back and is cut off");
+            app.parts().feeds.cut_off(up.org, up.machine).await;
+            Ok(false)
+        }
     }
-    Ok(())
 }
 
 async fn down(app: &App, id: Uuid, tunnel: i64) -> Result<(), DbErr> {

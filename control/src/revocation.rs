@@ -1,28 +1,40 @@
-//! Revocations: what was issued to a principal at or before a moment is void.
+//! Revocations: what was issued to a principal is void.
+//!
+//! A feed holds [`FEED_ENTRIES_MAX`] entries, so an organisation never keeps more: when one more would be too many, logins of the
+//! user who has most are folded into that user's one entry, which voids at least as much. Nothing void comes back to life.
 
+mod fold;
+
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
 use rexec_shared::limits::FEED_ENTRIES_MAX;
 use rexec_shared::ticket::Revocation;
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, Set,
+    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
 };
 use uuid::Uuid;
 
-use crate::entity::revocation;
+use self::fold::{Entry, fold};
+use crate::audit;
+use crate::entity::{login, revocation};
 use crate::limits::LOGIN_LIFE;
 use crate::scope::Scope;
 use crate::time::Timestamp;
 
 /// Who loses what was issued to them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Principal {
-    /// One login of a person.
+    /// One login of a person: all of it, for good.
     Login(Uuid),
-    /// A machine.
+    /// A machine: all of it, for good.
     Machine(Uuid),
+    /// A person, up to a moment.
+    User(Uuid),
+    /// Everybody in an organisation, up to a moment.
+    Organisation(Uuid),
 }
 
 impl fmt::Display for Principal {
@@ -30,6 +42,22 @@ impl fmt::Display for Principal {
         match self {
             Self::Login(id) => write!(f, "login:{id}"),
             Self::Machine(id) => write!(f, "machine:{id}"),
+            Self::User(id) => write!(f, "user:{id}"),
+            Self::Organisation(id) => write!(f, "org:{id}"),
+        }
+    }
+}
+
+impl Principal {
+    fn parse(text: &str) -> Option<Self> {
+        let (kind, id) = text.split_once(':')?;
+        let id = id.parse().ok()?;
+        match kind {
+            "login" => Some(Self::Login(id)),
+            "machine" => Some(Self::Machine(id)),
+            "user" => Some(Self::User(id)),
+            "org" => Some(Self::Organisation(id)),
+            _ => None,
         }
     }
 }
@@ -39,12 +67,25 @@ pub fn longest(now: Timestamp) -> Timestamp {
     now.plus(LOGIN_LIFE).plus(Duration::from_secs(24 * 3600))
 }
 
-/// Writes it down, to be told in every feed `until` then.
+/// Writes it down, to be told in every feed `until` then, and folds what would not fit a feed any more.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn record<C: ConnectionTrait>(
-    db: &C,
+pub async fn record(
+    tx: &DatabaseTransaction,
+    scope: Scope,
+    principal: Principal,
+    at: Timestamp,
+    until: Timestamp,
+) -> Result<(), DbErr> {
+    audit::lock(tx, scope).await?;
+    insert(tx, scope, principal, at, until).await?;
+    let rows = told(scope, at).all(tx).await?;
+    if rows.len() > FEED_ENTRIES_MAX { fold_into_fewer(tx, scope, rows).await } else { Ok(()) }
+}
+
+async fn insert(
+    tx: &DatabaseTransaction,
     scope: Scope,
     principal: Principal,
     at: Timestamp,
@@ -57,10 +98,45 @@ pub async fn record<C: ConnectionTrait>(
         at: Set(at),
         until: Set(until),
     };
-    row.insert(db).await.map(drop)
+    row.insert(tx).await.map(drop)
 }
 
-/// What a feed made `now` must say: the newest first, should there be more than fit.
+async fn fold_into_fewer(
+    tx: &DatabaseTransaction,
+    scope: Scope,
+    rows: Vec<revocation::Model>,
+) -> Result<(), DbErr> {
+    let persons = scope
+        .rows::<login::Entity>()
+        .select_only()
+        .columns([login::Column::Id, login::Column::PersonId])
+        .filter(login::Column::RevokedAt.is_not_null())
+        .into_tuple::<(Uuid, Uuid)>()
+        .all(tx)
+        .await?;
+    let persons: HashMap<Uuid, Uuid> = persons.into_iter().collect();
+    let entries = rows.into_iter().filter_map(|row| {
+        let principal = Principal::parse(&row.principal)?;
+        let user = match principal {
+            Principal::Login(id) => persons.get(&id).copied(),
+            Principal::User(id) => Some(id),
+            Principal::Machine(_) | Principal::Organisation(_) => None,
+        };
+        Some(Entry { row: row.id, principal, user, at: row.at, until: row.until })
+    });
+    let folded = fold(entries.collect(), scope.organisation(), FEED_ENTRIES_MAX);
+    tracing::info!(organisation = %scope.organisation(), removed = folded.removed.len(), "revocations were folded");
+    for part in folded.removed.chunks(FEED_ENTRIES_MAX) {
+        let ids = revocation::Column::Id.is_in(part.iter().copied());
+        scope.delete::<revocation::Entity>().filter(ids).exec(tx).await?;
+    }
+    for (principal, at, until) in folded.added {
+        insert(tx, scope, principal, at, until).await?;
+    }
+    Ok(())
+}
+
+/// What a feed made `now` must say. Machines come first: nothing else stands for them.
 ///
 /// # Errors
 /// When the database fails.
@@ -69,19 +145,27 @@ pub async fn in_force<C: ConnectionTrait>(
     scope: Scope,
     now: Timestamp,
 ) -> Result<Vec<Revocation>, DbErr> {
-    let most = u64::try_from(FEED_ENTRIES_MAX).unwrap_or(u64::MAX);
-    let rows = scope
-        .rows::<revocation::Entity>()
-        .filter(revocation::Column::Until.gt(now))
-        .order_by_desc(revocation::Column::At)
-        .limit(most.saturating_add(1))
-        .all(db)
-        .await?;
+    let mut rows = told(scope, now).all(db).await?;
+    let rank = |row: &revocation::Model| match Principal::parse(&row.principal) {
+        Some(Principal::Organisation(_)) => 0,
+        Some(Principal::Machine(_)) => 1,
+        Some(Principal::User(_) | Principal::Login(_)) | None => 2,
+    };
+    rows.sort_by_key(rank);
     if rows.len() > FEED_ENTRIES_MAX {
-        tracing::error!(organisation = %scope.organisation(), "more revocations are in force than a feed holds: the oldest are left out");
+        // Only machines come this far: whoever is left out is cut off by control itself when it dials (crate::presence).
+        tracing::error!(organisation = %scope.organisation(), "more machines were removed than a feed holds: the oldest are left out");
     }
     let entries = rows.into_iter().take(FEED_ENTRIES_MAX);
     Ok(entries.map(|row| Revocation { principal: row.principal, at: row.at.unix_ms() }).collect())
+}
+
+/// Rows that a feed made `now` must tell, the newest first.
+fn told(scope: Scope, now: Timestamp) -> sea_orm::Select<revocation::Entity> {
+    scope
+        .rows::<revocation::Entity>()
+        .filter(revocation::Column::Until.gt(now))
+        .order_by_desc(revocation::Column::At)
 }
 
 /// Forgets those that nothing alive could have been issued before.

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
@@ -10,13 +9,13 @@ use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use rexec_broker::{Broker, BrokerConfig, StartError};
+use rexec_broker::{Broker, BrokerConfig, Drain, StartError};
 use rexec_shared::broker_link::{FromBroker, ToBroker};
 use rexec_shared::pki::PkiError;
 use rexec_shared::ticket::PublicKey;
 use sea_orm::{ActiveModelTrait as _, DatabaseConnection, DbErr, EntityTrait as _, Set};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,16 +25,17 @@ use uuid::Uuid;
 
 use crate::app::{self, App, Parts};
 use crate::auth::password::{PasswordError, Passwords};
+use crate::connections::{self, Connections, Counted};
 use crate::entity::installation;
 use crate::events::Hub;
 use crate::feed::{self, Feeds};
 use crate::keys::{Keys, KeysError};
-use crate::limits::{CONNECTIONS_MAX, HEAD_DEADLINE, HEAD_MAX, HEADERS_MAX, SHUTDOWN_GRACE};
+use crate::limits::{HEAD_DEADLINE, HEAD_MAX, HEADERS_MAX, SHUTDOWN_GRACE};
 use crate::metrics::Metrics;
 use crate::presence::{self, Live, Refusals};
 use crate::settings::Settings;
 use crate::time::Clock;
-use crate::{db, housekeeping, web};
+use crate::{broker_identity, db, housekeeping, web};
 
 /// Messages between control and the embedded broker that may wait.
 const LINK_QUEUE: usize = 1_024;
@@ -95,6 +95,7 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub async fn start_with(settings: Settings, more: Router<App>) -> Result<Self, ServerError> {
+        connections::raise_open_files();
         let listener = listen(settings.listen).await?;
         let addr =
             listener.local_addr().map_err(|source| ServerError::Listen { addr: settings.listen, source })?;
@@ -106,7 +107,9 @@ impl Server {
         tasks.spawn(feed::run(app.clone(), made.orders, made.to_broker));
         tasks.spawn(presence::run(app.clone(), made.from_broker));
         tasks.spawn(housekeeping::run(app.clone()));
-        tasks.spawn(accept(listener, app::router(&app, more), app.parts().ending.clone()));
+        tasks.spawn(broker_identity::keep_young(app.clone()));
+        let door = Connections::new(&app.settings().trusted_proxies);
+        tasks.spawn(accept(listener, door, app::router(&app, more), app.parts().ending.clone()));
         Ok(Self { app, addr, tasks })
     }
 
@@ -125,7 +128,7 @@ impl Server {
     /// # Errors
     /// When the database does not close.
     pub async fn stop(mut self) -> Result<(), DbErr> {
-        self.app.parts().broker.drain(SHUTDOWN_GRACE).await;
+        self.app.parts().broker.drain(Drain::Alone).await;
         self.app.parts().ending.cancel();
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(SHUTDOWN_GRACE + Duration::from_secs(1), all).await.is_err() {
@@ -175,6 +178,8 @@ async fn make(settings: Settings, addr: SocketAddr) -> Result<Made, ServerError>
         hub: Hub::default(),
         sign_ins: crate::auth::sign_in::SignInLimits::default(),
         code_tries: std::sync::Mutex::new(app::code_tries()),
+        ticket_budgets: app::ticket_budgets(),
+        hashes: crate::download::Hashes::default(),
         refusals: Refusals::default(),
         metrics: Metrics::default(),
         ending: CancellationToken::new(),
@@ -229,22 +234,24 @@ fn broker_config(
     })
 }
 
-/// Takes connections, at most [`CONNECTIONS_MAX`] at once, each with bounded heads and deadlines (THREATS BU-13).
-async fn accept(listener: TcpListener, router: Router, ending: CancellationToken) {
-    let (connections, room) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+/// Takes connections, each with bounded heads and deadlines (THREATS BU-13). One too many is closed at once: nobody waits behind it.
+async fn accept(listener: TcpListener, door: Connections, router: Router, ending: CancellationToken) {
+    let connections = TaskTracker::new();
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { break };
         let accepted = tokio::select! {
             () = ending.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = answer(stream, peer, router.clone(), ending.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
+                // Small frames of terminals must not wait for each other; a socket that refuses works all the same.
+                let _ = stream.set_nodelay(true);
+                match door.admit(stream, peer) {
+                    Some(stream) => {
+                        drop(connections.spawn(answer(stream, peer, router.clone(), ending.clone())))
+                    }
+                    None => tracing::debug!(%peer, "a connection too many was closed"),
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -260,9 +267,7 @@ async fn accept(listener: TcpListener, router: Router, ending: CancellationToken
 }
 
 /// Answers the requests of one connection; when the process ends, the one in progress is the last.
-async fn answer(stream: TcpStream, peer: SocketAddr, router: Router, ending: CancellationToken) {
-    // Small frames of terminals must not wait for each other; a socket that refuses works all the same.
-    let _ = stream.set_nodelay(true);
+async fn answer(stream: Counted, peer: SocketAddr, router: Router, ending: CancellationToken) {
     let service = router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.map(axum::body::Body::new)

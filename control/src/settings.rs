@@ -15,6 +15,29 @@ use crate::secret::Secret;
 /// Bytes a production `JWT_SECRET` has at least: 256 bits, if they are random.
 const JWT_SECRET_MIN: usize = 32;
 
+/// Different characters a production `JWT_SECRET` has at least: 64 random hexadecimal digits have 13 and more.
+const JWT_SECRET_LETTERS_MIN: usize = 8;
+
+/// What secrets in examples, templates and compose files are made of. What is left of a secret without them must be long enough.
+const PLACEHOLDERS: [&str; 16] = [
+    "changeme",
+    "change-me",
+    "change_me",
+    "change",
+    "replace",
+    "secret",
+    "password",
+    "example",
+    "default",
+    "insecure",
+    "development",
+    "production",
+    "placeholder",
+    "0123456789",
+    "123456789",
+    "abcdefghijklmnopqrstuvwxyz",
+];
+
 /// Settings that may be given as flags.
 #[derive(Debug, Clone, Args)]
 pub struct Flags {
@@ -113,7 +136,9 @@ pub enum SettingsError {
     )]
     NoJwtSecret,
     /// A secret that can be guessed.
-    #[error("JWT_SECRET is shorter than {JWT_SECRET_MIN} bytes: make one with openssl rand -base64 32")]
+    #[error(
+        "JWT_SECRET is shorter than {JWT_SECRET_MIN} bytes, repeats itself or is a well-known placeholder: make one with openssl rand -base64 32"
+    )]
     WeakJwtSecret,
     /// Not a web address.
     #[error("REXEC_PUBLIC_URL `{0}` must be http:// or https:// with a host and without a path")]
@@ -159,7 +184,7 @@ impl Settings {
     fn check(&self) -> Result<(), SettingsError> {
         if self.environment == Environment::Production {
             let secret = self.jwt_secret.as_ref().ok_or(SettingsError::NoJwtSecret)?;
-            if secret.expose().len() < JWT_SECRET_MIN {
+            if is_weak(secret.expose()) {
                 return Err(SettingsError::WeakJwtSecret);
             }
         }
@@ -169,6 +194,20 @@ impl Settings {
         let scheme = self.database_url.expose().split(':').next().unwrap_or_default();
         ["sqlite", "postgres", "postgresql"].contains(&scheme).then_some(()).ok_or(SettingsError::DatabaseUrl)
     }
+}
+
+/// Whether a secret is too short, has too few different characters or repeats itself, or is long enough only by words that stand
+/// in every example (THREATS IN-02).
+fn is_weak(secret: &str) -> bool {
+    let mut rest = secret.to_lowercase();
+    for word in PLACEHOLDERS {
+        rest = rest.replace(word, "");
+    }
+    let letters = rest.bytes().collect::<std::collections::BTreeSet<_>>().len();
+    let bytes = secret.as_bytes();
+    let repeats =
+        (1..=bytes.len() / 2).any(|period| bytes.iter().zip(bytes.iter().skip(period)).all(|(a, b)| a == b));
+    rest.len() < JWT_SECRET_MIN || letters < JWT_SECRET_LETTERS_MIN || repeats
 }
 
 fn is_origin(url: &Url) -> bool {
@@ -223,8 +262,25 @@ mod tests {
         assert!(error.contains("JWT_SECRET"), "{error}");
         production.jwt_secret = Some(Secret::new("changeme".to_owned()));
         assert!(matches!(production.check(), Err(SettingsError::WeakJwtSecret)));
-        production.jwt_secret = Some(Secret::new("x".repeat(32)));
-        assert!(production.check().is_ok());
+        let (placeholder, known) =
+            ("your-256-bit-secret-change-me-in-production", "supersecretsupersecretsupersecretkey");
+        for weak in [
+            "x".repeat(64).as_str(),
+            "0123456789abcdef".repeat(4).as_str(),
+            placeholder,
+            known,
+            "changeme".repeat(8).as_str(),
+        ] {
+            production.jwt_secret = Some(Secret::new(weak.to_owned()));
+            assert!(matches!(production.check(), Err(SettingsError::WeakJwtSecret)), "{weak}");
+        }
+        for strong in [
+            "mC2v6oJb1Xw0T9eR8yQ5uI3pLkJhGfDsAzXcVbNm1q4=",
+            "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        ] {
+            production.jwt_secret = Some(Secret::new(strong.to_owned()));
+            assert!(production.check().is_ok(), "{strong}");
+        }
         assert!(settings().check().is_ok(), "development makes its own");
     }
 

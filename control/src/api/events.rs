@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event as Sse, KeepAlive, KeepAliveStream};
 use http::HeaderMap;
+use sea_orm::DbErr;
 use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -92,13 +93,17 @@ impl Watch {
         }
     }
 
-    async fn pass_on(&self, change: Result<Event, RecvError>) -> Result<(), Ended> {
+    async fn pass_on(&mut self, change: Result<Event, RecvError>) -> Result<(), Ended> {
         match change {
             Ok(Event::Machine(machine)) => self.send("machine", &*machine).await,
             Ok(Event::MachineRemoved(id)) => self.send("machine_removed", &MachineRemoved { id }).await,
             Ok(Event::LoginEnded(id)) if id == self.login.id => self.sign_out().await,
             Ok(Event::LoginEnded(_)) => Ok(()),
-            Err(RecvError::Lagged(_)) => self.hello().await,
+            // The end of this very login may be among what was missed.
+            Err(RecvError::Lagged(_)) => {
+                self.still_signed_in().await?;
+                self.hello().await
+            }
             Err(RecvError::Closed) => Err(Ended),
         }
     }
@@ -113,20 +118,21 @@ impl Watch {
         }
     }
 
-    /// An open page is a login in use; a login that ended by itself ends its streams.
+    /// An open page is a login in use; a login that ended, by itself or unheard, ends its streams. While the database does not
+    /// answer, what was last known of the login counts.
     async fn still_signed_in(&mut self) -> Result<(), Ended> {
-        if !self.login.is_live(self.app.now()) {
-            return self.sign_out().await;
+        match self.look_again().await {
+            Ok(Some(login)) => self.login = login,
+            Ok(None) => return self.sign_out().await,
+            Err(error) => tracing::error!(%error, "a login could not be read again"),
         }
-        match login::touch(&self.app, self.login.clone()).await {
-            Ok(login) => {
-                self.login = login;
-                Ok(())
-            }
-            Err(error) => {
-                tracing::error!(%error, "a login could not be touched");
-                Ok(())
-            }
+        if self.login.is_live(self.app.now()) { Ok(()) } else { self.sign_out().await }
+    }
+
+    async fn look_again(&self) -> Result<Option<login_row::Model>, DbErr> {
+        match login::still_live(self.app.db(), self.login.id, self.app.now()).await? {
+            Some(login) => login::touch(&self.app, login).await.map(Some),
+            None => Ok(None),
         }
     }
 

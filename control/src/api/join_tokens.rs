@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use sea_orm::{ColumnTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _};
+use sea_orm::{ColumnTrait as _, QueryFilter as _, QueryOrder as _};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use utoipa::ToSchema;
@@ -17,9 +17,7 @@ use crate::enrolment::{self, NewJoinToken};
 use crate::entity::join_token;
 use crate::error::{ApiError, Problem};
 use crate::extract::{Body, Params};
-use crate::limits::{
-    JOIN_TOKENS_MAX, JOIN_TTL_DEFAULT_S, JOIN_TTL_MAX_S, JOIN_TTL_MIN_S, JOIN_USES_MAX, LABEL_MAX,
-};
+use crate::limits::{JOIN_TTL_DEFAULT_S, JOIN_TTL_MAX_S, JOIN_TTL_MIN_S, JOIN_USES_MAX, LABEL_MAX};
 use crate::time::Timestamp;
 use crate::words;
 
@@ -95,16 +93,9 @@ pub(super) async fn list_join_tokens(
     caller: SignedIn,
 ) -> Result<Json<Vec<JoinToken>>, ApiError> {
     caller.demand(Right::ManageMachines)?;
-    let rows = good(&app, &caller).order_by_desc(join_token::Column::CreatedAt).all(app.db()).await?;
+    let rows = enrolment::good_tokens(caller.scope(), app.now());
+    let rows = rows.order_by_desc(join_token::Column::CreatedAt).all(app.db()).await?;
     Ok(Json(rows.into_iter().map(JoinToken::from).collect()))
-}
-
-fn good(app: &App, caller: &SignedIn) -> sea_orm::Select<join_token::Entity> {
-    caller
-        .scope()
-        .rows::<join_token::Entity>()
-        .filter(join_token::Column::UsesLeft.gt(0))
-        .filter(join_token::Column::ExpiresAt.gt(app.now()))
 }
 
 /// Makes a join token. It is shown in this answer and never again.
@@ -123,11 +114,6 @@ pub(super) async fn create_join_token(
 ) -> Result<(StatusCode, Json<FreshJoinToken>), ApiError> {
     caller.demand(Right::ManageMachines)?;
     let (life, uses) = checked(&wish)?;
-    if good(&app, &caller).count(app.db()).await? >= JOIN_TOKENS_MAX {
-        return Err(ApiError::limit_reached(format!(
-            "an organisation has at most {JOIN_TOKENS_MAX} join tokens"
-        )));
-    }
     let new = NewJoinToken {
         label: words::printable(&wish.label, LABEL_MAX),
         life,

@@ -21,7 +21,6 @@ use crate::auth::signed_in::{self, SignedIn};
 use crate::db;
 use crate::entity::{login, membership, person};
 use crate::error::{ApiError, Problem};
-use crate::events::Event;
 use crate::extract::{Body, Params};
 use crate::limits::PASSWORD_MAX;
 use crate::scope::Scope;
@@ -71,15 +70,18 @@ pub(super) async fn create_login(
 ) -> Result<Response, ApiError> {
     let person = authenticate(&app, ip, credentials).await?;
     let scope = home_of(&app, &person).await?;
-    let (tx, now) = (db::write(app.db()).await?, app.now());
-    let (login, token) = logins::begin(&app, &tx, scope, &person, &Device::new(ip, &headers)).await?;
-    let deed = Deed::new("login.create", login.id);
-    audit::append(&tx, scope, now, &Actor::person(person.id, ip), deed).await?;
+    let tx = db::write(app.db()).await?;
+    let begun = logins::begin(&app, &tx, scope, &person, &Device::new(ip, &headers)).await?;
+    let deed = Deed::new("login.create", begun.login.id);
+    audit::append(&tx, scope, app.now(), &Actor::person(person.id, ip), deed).await?;
     tx.commit().await?;
+    for ended in &begun.ended {
+        logins::tell_ended(&app, ended).await;
+    }
     end_replaced(&app, &headers, ip).await?;
     app.metrics().sign_in("ok");
-    let caller = signed_in::of_login(&app, login, ip).await?;
-    me::signed_in(&app, caller, &token)
+    let caller = signed_in::of_login(app.db(), begun.login, ip).await?;
+    me::signed_in(&app, caller, &begun.token)
 }
 
 /// The person behind right credentials; every other case looks the same and takes as long.
@@ -97,7 +99,9 @@ async fn authenticate(app: &App, ip: ClientIp, credentials: Credentials) -> Resu
     let hash = person.as_ref().map(|person| person.password_hash.clone());
     let fits = credentials.password.len() <= PASSWORD_MAX;
     let password = Secret::new(if fits { credentials.password } else { String::new() });
-    let right = app.parts().passwords.check(password, hash).await?;
+    let checked = app.parts().passwords.check(password, hash).await;
+    // Nobody looked at the password, so nothing was tried.
+    let right = checked.inspect_err(|_| limits.was_not_looked_at(&attempt))?;
     match person.filter(|_| right) {
         Some(person) => {
             limits.succeeded(&attempt);
@@ -226,11 +230,9 @@ pub(super) async fn end_login(
 /// # Errors
 /// When the database fails.
 pub async fn end(app: &App, login: &login::Model, actor: &Actor) -> Result<(), ApiError> {
-    let (tx, now, scope) = (db::write(app.db()).await?, app.now(), Scope::of(login.organisation_id));
-    logins::end(&tx, login, now).await?;
-    audit::append(&tx, scope, now, actor, Deed::new("login.end", login.id)).await?;
+    let tx = db::write(app.db()).await?;
+    logins::end(&tx, login, app.now(), actor).await?;
     tx.commit().await?;
-    app.parts().hub.tell(scope.organisation(), Event::LoginEnded(login.id));
-    app.parts().feeds.changed(scope.organisation()).await;
+    logins::tell_ended(app, login).await;
     Ok(())
 }

@@ -261,7 +261,10 @@ pub(super) async fn remove_machine(
 /// # Errors
 /// When the database fails.
 pub async fn remove(app: &App, scope: Scope, id: Uuid, actor: &Actor) -> Result<(), ApiError> {
-    let (tx, now) = (db::write(app.db()).await?, app.now());
+    let tx = db::write(app.db()).await?;
+    // The organisation before the machine, as everybody who locks both.
+    audit::lock(&tx, scope).await?;
+    let now = app.now();
     scope
         .update::<machine::Entity>()
         .col_expr(machine::Column::RemovedAt, Expr::value(now))

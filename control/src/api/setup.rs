@@ -67,11 +67,11 @@ pub(super) async fn create_owner(
         NewPersonError::Taken => ApiError::invalid("email", error.to_string()),
         NewPersonError::Database(source) => source.into(),
     })?;
-    let (login, token) = login::begin(&app, &tx, scope, &person, &Device::new(ip, &headers)).await?;
+    let begun = login::begin(&app, &tx, scope, &person, &Device::new(ip, &headers)).await?;
     tx.commit().await?;
     app.parts().feeds.changed(scope.organisation()).await;
-    let caller = signed_in::of_login(&app, login, ip).await?;
-    me::signed_in(&app, caller, &token)
+    let caller = signed_in::of_login(app.db(), begun.login, ip).await?;
+    me::signed_in(&app, caller, &begun.token)
 }
 
 /// Any other method: set-up, once over, is no address at all (THREATS IN-02).

@@ -63,13 +63,17 @@ pub(super) async fn create_ticket(
     caller: SignedIn,
     Body(wish): Body<TicketWish>,
 ) -> Result<(StatusCode, Json<Ticket>), ApiError> {
-    let machine = machines::find(app.db(), caller.scope(), wish.machine).await?;
-    let wish = Wish { machine: machine.id, session: wish.session, capabilities: wish.caps, key: wish.key };
-    let issued = tickets::issue(&caller, &wish, app.now(), &app.parts().keys.signer)?;
+    app.parts().ticket_budgets.spend(caller.person.id).map_err(ApiError::rate_limited)?;
     let tx = db::write(app.db()).await?;
+    // The caller was signed in when the request began; what is signed here may live for a week.
+    let caller = caller.again(&tx, app.now()).await?;
+    let machine = machines::find(&tx, caller.scope(), wish.machine).await?;
+    let wish = Wish { machine: machine.id, session: wish.session, capabilities: wish.caps, key: wish.key };
+    let now = app.now();
+    let issued = tickets::issue(&caller, &wish, now, &app.parts().keys.signer)?;
     let deed = Deed::new("ticket.issue", wish.machine)
         .with(serde_json::json!({ "session": wish.session, "caps": issued.capabilities }));
-    audit::append(&tx, caller.scope(), app.now(), &caller.actor(), deed).await?;
+    audit::append(&tx, caller.scope(), now, &caller.actor(), deed).await?;
     tx.commit().await?;
     app.metrics().ticket_issued();
     let answer = Ticket {

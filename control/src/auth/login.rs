@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, Set,
+    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
 };
 use uuid::Uuid;
 
 use super::client_ip::ClientIp;
 use crate::app::App;
+use crate::audit::{self, Actor, Deed};
 use crate::entity::{login, person};
 use crate::error::ApiError;
-use crate::limits::{LOGIN_IDLE, LOGIN_LIFE, LOGIN_TOUCH, LOGINS_PER_PERSON};
+use crate::events::Event;
+use crate::limits::{LOGIN_IDLE, LOGIN_KEEP, LOGIN_LIFE, LOGIN_TOUCH, LOGINS_PER_PERSON};
 use crate::revocation;
 use crate::scope::Scope;
 use crate::secret::{Purpose, Secret, fresh_token};
@@ -63,19 +65,33 @@ impl login::Model {
     }
 }
 
-/// Makes a login with a token of its own, and ends the person's oldest when there are too many.
+/// A login just made.
+#[derive(Debug)]
+pub struct Begun {
+    /// The login.
+    pub login: login::Model,
+    /// What its cookie holds.
+    pub token: Secret<String>,
+    /// Logins it took the place of: [`tell_ended`] is owed each of them after the commit.
+    pub ended: Vec<login::Model>,
+}
+
+/// Makes a login with a token of its own, and ends the person's oldest when there are too many. The organisation is locked, so
+/// that of many at once none is counted out (THREATS BU-09).
 ///
 /// # Errors
 /// When the database or the randomness fails.
-pub async fn begin<C: ConnectionTrait>(
+pub async fn begin(
     app: &App,
-    db: &C,
+    tx: &DatabaseTransaction,
     scope: Scope,
     person: &person::Model,
     device: &Device,
-) -> Result<(login::Model, Secret<String>), ApiError> {
-    let (now, token) = (app.now(), fresh_token("")?);
-    end_the_oldest(db, scope, person.id, now).await?;
+) -> Result<Begun, ApiError> {
+    let token = fresh_token("")?;
+    audit::lock(tx, scope).await?;
+    let now = app.now();
+    let ended = end_the_oldest(tx, scope, person.id, now).await?;
     let row = login::ActiveModel {
         id: Set(Uuid::now_v7()),
         organisation_id: Set(scope.organisation()),
@@ -88,26 +104,28 @@ pub async fn begin<C: ConnectionTrait>(
         net: Set(device.ip.net()),
         revoked_at: Set(None),
     };
-    Ok((row.insert(db).await?, token))
+    Ok(Begun { login: row.insert(tx).await?, token, ended })
 }
 
-async fn end_the_oldest<C: ConnectionTrait>(
-    db: &C,
+async fn end_the_oldest(
+    tx: &DatabaseTransaction,
     scope: Scope,
     person: Uuid,
     now: Timestamp,
-) -> Result<(), DbErr> {
+) -> Result<Vec<login::Model>, DbErr> {
     let live = scope
         .rows::<login::Entity>()
         .filter(login::Column::PersonId.eq(person))
         .filter(login::Column::RevokedAt.is_null());
-    if live.clone().count(db).await? < LOGINS_PER_PERSON {
-        return Ok(());
+    let surplus = (live.clone().count(tx).await? + 1).saturating_sub(LOGINS_PER_PERSON);
+    if surplus == 0 {
+        return Ok(Vec::new());
     }
-    match live.order_by_asc(login::Column::LastSeenAt).one(db).await? {
-        Some(oldest) => end(db, &oldest, now).await,
-        None => Ok(()),
+    let oldest = live.order_by_asc(login::Column::LastSeenAt).limit(surplus).all(tx).await?;
+    for login in &oldest {
+        end(tx, login, now, &Actor::control()).await?;
     }
+    Ok(oldest)
 }
 
 /// The live login behind `token`, its last request noted.
@@ -142,19 +160,59 @@ pub async fn touch(app: &App, mut login: login::Model) -> Result<login::Model, D
     Ok(login)
 }
 
-/// Ends a login: its cookie opens nothing from now on, and all that was issued to it is void.
+/// The login `id`, read anew, if it is still live; held as it is until the transaction ends, if `db` is one.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn end<C: ConnectionTrait>(db: &C, login: &login::Model, now: Timestamp) -> Result<(), DbErr> {
+pub async fn still_live<C: ConnectionTrait>(
+    db: &C,
+    id: Uuid,
+    now: Timestamp,
+) -> Result<Option<login::Model>, DbErr> {
+    let found = login::Entity::find_by_id(id).lock_shared().one(db).await?;
+    Ok(found.filter(|login| login.is_live(now)))
+}
+
+/// Ends a login and writes it down: its cookie opens nothing from now on, and all that was issued to it is void.
+/// [`tell_ended`] is owed after the commit.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end(
+    tx: &DatabaseTransaction,
+    login: &login::Model,
+    now: Timestamp,
+    actor: &Actor,
+) -> Result<(), DbErr> {
     let scope = Scope::of(login.organisation_id);
+    // The organisation first, as everybody who locks both.
+    audit::lock(tx, scope).await?;
     scope
         .update::<login::Entity>()
         .col_expr(login::Column::RevokedAt, Expr::value(now))
         .filter(login::Column::Id.eq(login.id))
-        .exec(db)
+        .exec(tx)
         .await?;
     // A minute more than anything issued to it could live, for clocks that differ.
     let until = login.born_to_end_at().plus(Duration::from_secs(60));
-    revocation::record(db, scope, revocation::Principal::Login(login.id), now, until).await
+    revocation::record(tx, scope, revocation::Principal::Login(login.id), now, until).await?;
+    audit::append(tx, scope, now, actor, Deed::new("login.end", login.id)).await
+}
+
+/// Tells everybody who acts on it that `login` has ended.
+pub async fn tell_ended(app: &App, login: &login::Model) {
+    app.parts().hub.tell(login.organisation_id, Event::LoginEnded(login.id));
+    app.parts().feeds.changed(login.organisation_id).await;
+}
+
+/// Forgets logins that ended [`LOGIN_KEEP`] ago.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_old<C: ConnectionTrait>(db: &C, now: Timestamp) -> Result<(), DbErr> {
+    login::Entity::delete_many()
+        .filter(login::Column::RevokedAt.lt(now.minus(LOGIN_KEEP)))
+        .exec(db)
+        .await
+        .map(drop)
 }

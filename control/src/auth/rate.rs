@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A budget of attempts: `burst` at once, then one more every `every`.
@@ -75,6 +76,27 @@ impl<K: Hash + Eq> Budgets<K> {
     /// Gives `key` its whole budget back.
     pub fn forgive(&mut self, key: &K) {
         self.full_at.remove(key);
+    }
+}
+
+/// Budgets that many requests draw on at once.
+#[derive(Debug)]
+pub struct SharedBudgets<K>(Mutex<Budgets<K>>);
+
+impl<K: Hash + Eq> SharedBudgets<K> {
+    /// As [`Budgets::new`].
+    pub fn new(rate: Rate, keys_max: usize) -> Self {
+        Self(Mutex::new(Budgets::new(rate, keys_max)))
+    }
+
+    /// As [`Budgets::spend`], now.
+    ///
+    /// # Errors
+    /// As [`Budgets::spend`].
+    pub fn spend(&self, key: K) -> Result<(), Duration> {
+        #[expect(clippy::disallowed_methods, reason = "the thin outside of the budgets")]
+        let now = Instant::now();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).spend(key, now)
     }
 }
 

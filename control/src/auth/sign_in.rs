@@ -79,10 +79,17 @@ impl SignInLimits {
         if attempt.familiar { Ok(()) } else { three.account.spend(attempt.account.clone(), now) }
     }
 
-    /// Takes back what an attempt spent whose password was right.
+    /// Takes back what an attempt spent whose password was right, and forgives the wrong ones before it.
     pub fn succeeded(&self, attempt: &Attempt) {
+        self.was_not_looked_at(attempt);
         let mut three = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
         three.pair.forgive(&attempt.pair());
+    }
+
+    /// Takes back what an attempt spent whose password was not looked at after all.
+    pub fn was_not_looked_at(&self, attempt: &Attempt) {
+        let mut three = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        three.pair.give_back(&attempt.pair());
         three.net.give_back(&attempt.net);
         if !attempt.familiar {
             three.account.give_back(&attempt.account);
@@ -121,6 +128,18 @@ mod tests {
         let admitted =
             (0..1_000).filter(|i| limits.admit(&from(1, &format!("{i}@x.org"), false), now).is_ok()).count();
         assert_eq!(admitted, 30);
+    }
+
+    #[test]
+    fn bu_06_attempts_turned_away_before_the_password_cost_nothing() {
+        let (limits, now) = (SignInLimits::default(), Instant::now());
+        let attempt = from(1, "a@x.org", false);
+        for _ in 0..100 {
+            assert_eq!(limits.admit(&attempt, now), Ok(()));
+            limits.was_not_looked_at(&attempt);
+        }
+        let wrong = (0..100).filter(|_| limits.admit(&attempt, now).is_ok()).count();
+        assert_eq!(wrong, 5, "nor do they give any more");
     }
 
     #[test]

@@ -2,16 +2,17 @@
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use sea_orm::EntityTrait as _;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait as _};
 use uuid::Uuid;
 
 use super::client_ip::ClientIp;
 use super::login;
 use crate::app::App;
-use crate::audit::Actor;
+use crate::audit::{self, Actor};
 use crate::entity::{Role, login as login_row, membership, organisation, person};
 use crate::error::ApiError;
 use crate::scope::Scope;
+use crate::time::Timestamp;
 
 /// What a handler may demand of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,18 @@ impl SignedIn {
         Scope::of(self.organisation.id)
     }
 
+    /// The caller as they are now, for what outlives the request: a body takes its time to arrive, and the login may have ended
+    /// meanwhile. Until `tx` ends it does not end.
+    ///
+    /// # Errors
+    /// When the login has ended.
+    pub async fn again(&self, tx: &DatabaseTransaction, now: Timestamp) -> Result<Self, ApiError> {
+        // The organisation first, as everybody who locks both.
+        audit::lock(tx, self.scope()).await?;
+        let login = login::still_live(tx, self.login.id, now).await?.ok_or_else(ApiError::unauthorized)?;
+        of_login(tx, login, self.ip).await
+    }
+
     /// The caller as the audit names it.
     pub fn actor(&self) -> Actor {
         Actor::person(self.person.id, self.ip)
@@ -73,7 +86,7 @@ impl FromRequestParts<App> for SignedIn {
         let ip = ClientIp::from_request_parts(parts, app).await?;
         let token = app.cookie().read(&parts.headers).ok_or_else(ApiError::unauthorized)?;
         let login = login::find(app, &token).await?.ok_or_else(ApiError::unauthorized)?;
-        of_login(app, login, ip).await
+        of_login(app.db(), login, ip).await
     }
 }
 
@@ -81,12 +94,15 @@ impl FromRequestParts<App> for SignedIn {
 ///
 /// # Errors
 /// When the person is no member of the organisation any more.
-pub async fn of_login(app: &App, login: login_row::Model, ip: ClientIp) -> Result<SignedIn, ApiError> {
+pub async fn of_login<C: ConnectionTrait>(
+    db: &C,
+    login: login_row::Model,
+    ip: ClientIp,
+) -> Result<SignedIn, ApiError> {
     let key: (Uuid, Uuid) = (login.person_id, login.organisation_id);
-    let membership =
-        membership::Entity::find_by_id(key).one(app.db()).await?.ok_or_else(ApiError::unauthorized)?;
-    let person = person::Entity::find_by_id(key.0).one(app.db()).await?.ok_or_else(ApiError::unauthorized)?;
+    let membership = membership::Entity::find_by_id(key).one(db).await?.ok_or_else(ApiError::unauthorized)?;
+    let person = person::Entity::find_by_id(key.0).one(db).await?.ok_or_else(ApiError::unauthorized)?;
     let organisation =
-        organisation::Entity::find_by_id(key.1).one(app.db()).await?.ok_or_else(ApiError::unauthorized)?;
+        organisation::Entity::find_by_id(key.1).one(db).await?.ok_or_else(ApiError::unauthorized)?;
     Ok(SignedIn { login, person, organisation, role: membership.role, ip })
 }

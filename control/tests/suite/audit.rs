@@ -1,10 +1,13 @@
 //! The audit: everything that matters is there, and nothing can be taken out or changed unnoticed.
 
-use rexec_control::audit::{Broken, verify};
+use rexec_control::audit::{self, Actor, Broken, Deed, Head};
 use rexec_control::entity::audit_entry;
 use rexec_control::scope::Scope;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
+    QueryOrder as _, Set,
+};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -15,6 +18,46 @@ pub(crate) fn actions(app: &TestApp, organisation: Uuid) -> Vec<String> {
     let rows = Scope::of(organisation).rows::<audit_entry::Entity>().order_by_asc(audit_entry::Column::Seq);
     let rows = app.block_on(rows.all(app.app().db())).expect("read");
     rows.into_iter().map(|row| row.action).collect()
+}
+
+fn verify(app: &TestApp, organisation: Uuid, seen: Option<&Head>) -> Result<Head, Broken> {
+    app.block_on(audit::verify(app.app().db(), Scope::of(organisation), seen))
+}
+
+/// The length of a chain that holds.
+fn length(app: &TestApp, organisation: Uuid) -> i64 {
+    verify(app, organisation, None).expect("unbroken").seq
+}
+
+fn entry(app: &TestApp, organisation: Uuid, seq: i64) -> audit_entry::Model {
+    let entry =
+        Scope::of(organisation).rows::<audit_entry::Entity>().filter(audit_entry::Column::Seq.eq(seq));
+    app.block_on(entry.one(app.app().db())).expect("read").expect("there")
+}
+
+/// Gives an entry another place, behind the program's back.
+fn renumber(app: &TestApp, entry: &audit_entry::Model, seq: i64) {
+    let mut entry = entry.clone().into_active_model();
+    entry.seq = Set(seq);
+    app.block_on(entry.update(app.app().db())).expect("moved");
+}
+
+/// Cuts everything after `seq` off, behind the program's back.
+fn truncate(app: &TestApp, organisation: Uuid, seq: i64) {
+    let cut =
+        Scope::of(organisation).delete::<audit_entry::Entity>().filter(audit_entry::Column::Seq.gt(seq));
+    app.block_on(cut.exec(app.app().db())).expect("cut");
+}
+
+fn append(app: &TestApp, organisation: Uuid, target: &str) {
+    app.block_on(async {
+        let tx = rexec_control::db::write(app.app().db()).await.expect("a transaction");
+        let deed = Deed::new("test.deed", target);
+        audit::append(&tx, Scope::of(organisation), app.app().now(), &Actor::operator(), deed)
+            .await
+            .expect("appended");
+        tx.commit().await.expect("committed");
+    });
 }
 
 on_both_databases! {
@@ -32,10 +75,10 @@ on_both_databases! {
             "machine.remove", "login.end",
         ];
         assert_eq!(actions(app, agent.org), expected);
-        assert_eq!(app.block_on(verify(app.app().db(), Scope::of(agent.org))).expect("unbroken"), 8);
+        assert_eq!(length(app, agent.org), 8);
     }
 
-    fn a_change_or_a_gap_breaks_the_chain(app) {
+    fn in_01_a_change_or_a_gap_breaks_the_chain(app) {
         let mut ada = app.signed_in("ada@example.org");
         let org = ada.enrol("box").org;
         let (db, scope) = (app.app().db(), Scope::of(org));
@@ -48,12 +91,53 @@ on_both_databases! {
         let second = scope.rows::<audit_entry::Entity>().filter(audit_entry::Column::Seq.eq(2));
         let target = app.block_on(second.one(db)).expect("read").expect("there").target;
         change(2, "somebody else");
-        assert!(matches!(app.block_on(verify(db, scope)), Err(Broken::At(2))));
+        assert!(matches!(verify(app, org, None), Err(Broken::At(2))));
         change(2, &target);
-        assert_eq!(app.block_on(verify(db, scope)).expect("whole again"), 4);
+        assert_eq!(length(app, org), 4, "whole again");
         let gap = audit_entry::Entity::delete_many().filter(audit_entry::Column::Seq.eq(2));
         app.block_on(gap.exec(db)).expect("deleted");
-        assert!(matches!(app.block_on(verify(db, scope)), Err(Broken::At(2))));
+        assert!(matches!(verify(app, org, None), Err(Broken::At(2))));
+    }
+
+    fn in_01_an_entry_slipped_in_breaks_the_chain(app) {
+        let org = app.signed_in("ada@example.org").enrol("box").org;
+        let mut slipped = entry(app, org, 2);
+        slipped.id = Uuid::new_v4();
+        for seq in [4, 3] {
+            renumber(app, &entry(app, org, seq), seq + 1);
+        }
+        slipped.seq = 3;
+        let slipped = audit_entry::Entity::insert(audit_entry::ActiveModel::from(slipped).reset_all());
+        app.block_on(slipped.exec_without_returning(app.app().db())).expect("inserted");
+        assert!(matches!(verify(app, org, None), Err(Broken::At(3))));
+    }
+
+    fn in_01_two_entries_that_change_places_break_the_chain(app) {
+        let org = app.signed_in("ada@example.org").enrol("box").org;
+        let (second, third) = (entry(app, org, 2), entry(app, org, 3));
+        renumber(app, &second, 99);
+        renumber(app, &third, 2);
+        renumber(app, &second, 3);
+        assert!(matches!(verify(app, org, None), Err(Broken::At(2))));
+    }
+
+    fn in_01_an_end_cut_off_shows_against_an_end_kept_elsewhere_and_against_nothing_else(app) {
+        let org = app.signed_in("ada@example.org").enrol("box").org;
+        let kept = verify(app, org, None).expect("unbroken");
+        append(app, org, "more");
+        assert_eq!(verify(app, org, Some(&kept)).expect("still part of it").seq, kept.seq + 1);
+        truncate(app, org, kept.seq - 1);
+        assert_eq!(length(app, org), kept.seq - 1, "a shorter chain holds by itself");
+        assert!(matches!(verify(app, org, Some(&kept)), Err(Broken::Lost(lost)) if lost == kept));
+    }
+
+    fn in_01_a_history_written_anew_shows_against_an_end_kept_elsewhere(app) {
+        let org = app.signed_in("ada@example.org").enrol("box").org;
+        let kept = verify(app, org, None).expect("unbroken");
+        truncate(app, org, kept.seq - 1);
+        append(app, org, "another story");
+        assert_eq!(length(app, org), kept.seq, "a fork holds by itself");
+        assert!(matches!(verify(app, org, Some(&kept)), Err(Broken::Lost(_))));
     }
 
     fn deeds_at_the_same_time_are_chained_one_after_the_other(app) {
@@ -65,7 +149,7 @@ on_both_databases! {
                 scope.spawn(move || ada.post("/api/join-tokens", &json!({})).expect(201));
             }
         });
-        assert_eq!(app.block_on(verify(app.app().db(), Scope::of(org))).expect("unbroken"), 18);
+        assert_eq!(length(app, org), 18);
     }
 
     fn st_07_no_secret_is_in_the_database(app) {

@@ -160,3 +160,34 @@ fn the_document_is_printed_without_a_data_directory() {
     assert!(output.status.success());
     assert_eq!(out, rexec_control::api::document().expect("a document"));
 }
+
+#[test]
+fn in_01_the_audit_is_verified_on_the_command_line_against_what_was_seen_before() {
+    let data = tempfile::tempdir().expect("a directory");
+    let (password, seen) = (data.path().join("password"), data.path().join("seen"));
+    std::fs::write(&password, PASSWORD).expect("written");
+    let owner = ["owner", "create", "--email", "ada@example.org", "--password-file"];
+    let (made, _, err) = run(control(data.path()).args(owner).arg(&password));
+    assert!(made.status.success(), "{err}");
+    let (first, ends, err) = run(control(data.path()).args(["audit", "verify"]));
+    assert!(first.status.success() && ends.contains(" 1 "), "{ends} {err}");
+    std::fs::write(&seen, &ends).expect("written");
+    let (more, _, err) = run(control(data.path()).args(["join-token", "create"]));
+    assert!(more.status.success(), "{err}");
+    let verify = |file: &Path| run(control(data.path()).args(["audit", "verify", "--seen"]).arg(file));
+    let (again, later, err) = verify(&seen);
+    assert!(again.status.success() && later.contains(" 2 "), "{later} {err}");
+    std::fs::write(&seen, ends.replace(" 1 ", " 3 ")).expect("written");
+    let (lost, _, err) = verify(&seen);
+    assert!(!lost.status.success() && err.contains("no longer has the entry 3"), "{err}");
+    std::fs::write(&seen, "nonsense").expect("written");
+    assert!(!verify(&seen).0.status.success());
+}
+
+#[test]
+fn in_02_production_with_a_placeholder_for_a_secret_does_not_start() {
+    let data = tempfile::tempdir().expect("a directory");
+    let secret = "changeme-changeme-changeme-changeme-changeme";
+    let (output, _, err) = run(control(data.path()).env("REXEC_ENV", "production").env("JWT_SECRET", secret));
+    assert!(!output.status.success() && err.contains("JWT_SECRET") && !err.contains(secret), "{err}");
+}

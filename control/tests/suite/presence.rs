@@ -97,6 +97,43 @@ on_both_databases! {
         }
     }
 
+    fn ma_08_titles_of_sessions_are_made_inert(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let agent = ada.enrol("box");
+        let titled = |title: &str| SessionInfo { title: title.to_owned(), ..session() };
+        let hostile = [titled("\u{1b}]0;x\u{7}\u{202e}vim\r\n"), titled(&"t".repeat(5_000))];
+        let mut message = up(&agent, 1);
+        if let FromBroker::TunnelUp { sessions, .. } = &mut message {
+            *sessions = hostile.to_vec();
+        }
+        app.broker_says(message);
+        let title = |i: usize| shown(&ada, &agent)["sessions"][i]["title"].as_str().expect("text").to_owned();
+        assert_eq!((title(0).as_str(), title(1).len()), ("]0;xvim", 128));
+        app.broker_says(told(&agent, 1, hostile.iter().rev().cloned().collect()));
+        assert_eq!((title(1).as_str(), title(0).len()), ("]0;xvim", 128));
+    }
+
+    fn presence_is_not_lost_while_the_database_does_not_answer(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let (agent, other) = (ada.enrol("box"), ada.enrol("other"));
+        let mut listener = rexec_control::presence::Listener::new(app.app().clone());
+        app.block_on(listener.hear(up(&other, 3)));
+        rename(app, "machine", "machine_gone");
+        for message in [up(&agent, 4), down(&other, 3), up(&agent, 5), down(&agent, 4)] {
+            app.block_on(listener.hear(message));
+        }
+        app.block_on(async { listener.until_due().await; listener.try_again().await });
+        rename(app, "machine_gone", "machine");
+        assert_eq!(shown(&ada, &other)["online"], true, "nothing could be written yet");
+        app.block_on(async { listener.until_due().await; listener.try_again().await });
+        let machine = shown(&ada, &agent);
+        assert_eq!((&machine["online"], &machine["address"]), (&json!(true), &json!("192.0.2.5:4433")));
+        assert_eq!(shown(&ada, &other)["online"], false);
+        let moment = std::time::Duration::from_millis(50);
+        let settled = app.block_on(async { tokio::time::timeout(moment, listener.until_due()).await });
+        assert!(settled.is_err(), "nothing is owed any more");
+    }
+
     fn ma_01_a_machine_of_another_organisation_is_not_moved_by_a_tunnel(app) {
         let mut ada = app.signed_in("ada@example.org");
         let agent = ada.enrol("box");
@@ -109,4 +146,11 @@ on_both_databases! {
         app.broker_says(refused);
         assert!(crate::audit::actions(app, agent.org).contains(&"tunnel.refuse".to_owned()));
     }
+}
+
+/// Takes a table away from the program, or gives it back.
+fn rename(app: &crate::harness::TestApp, from: &str, to: &str) {
+    use sea_orm::ConnectionTrait as _;
+    let statement = format!("ALTER TABLE {from} RENAME TO {to}");
+    app.block_on(app.app().db().execute_unprepared(&statement)).expect("renamed");
 }

@@ -82,6 +82,33 @@ fn readiness_and_metrics_tell_the_truth() {
 }
 
 #[test]
+fn readiness_notices_a_broker_that_has_ended() {
+    let (app, _web) = with_web(&[("index.html", "page")]);
+    app.browser().get("/readyz").expect(200);
+    app.block_on(app.app().parts().broker.drain(rexec_broker::Drain::Alone));
+    let ready = app.browser().get("/readyz").expect(503).json();
+    assert_eq!(ready["checks"], json!({ "database": "ok", "broker": "failed", "web": "ok" }));
+}
+
+#[test]
+fn bu_05_nothing_but_health_is_answered_under_another_name() {
+    let app = TestApp::with(|settings| settings.public_url = "https://rexec.example".parse().ok());
+    let ask = |path: &str, host: &str| crate::wire::send(app.addr(), "GET", path, &[("host", host)], b"");
+    for path in ["/", "/api/installation", "/viewer", "/install-agent.sh", "/api/nothing"] {
+        let problem = ask(path, "evil.test").problem(421, "wrong_host");
+        assert!(
+            problem["hint"].as_str().is_some_and(|hint| hint.contains("https://rexec.example")),
+            "{problem}"
+        );
+    }
+    for host in ["rexec.example", "Rexec.Example:443", "localhost:1234", "127.0.0.1"] {
+        ask("/api/installation", host).expect(200);
+    }
+    ask("/healthz", "evil.test").expect(200);
+    assert_ne!(ask("/readyz", "10.0.0.9:8080").status, 421);
+}
+
+#[test]
 fn the_installer_carries_this_installations_address() {
     let app = TestApp::with(|settings| settings.public_url = "https://rexec.example".parse().ok());
     let script = app.browser().get("/install-agent.sh").expect(200);

@@ -49,6 +49,27 @@ on_both_databases! {
         assert_eq!(ada.get("/api/logins").json().as_array().map(Vec::len), Some(1));
     }
 
+    fn bu_03_a_stream_that_missed_the_end_of_its_login_ends_all_the_same(app) {
+        let ada = app.signed_in("ada@example.org");
+        let mut events = ada.events();
+        events.expect("hello");
+        let organisation = app_organisation(app);
+        end_unheard(app);
+        // Far more than socket and queues hold, while nobody reads: the stream falls behind.
+        let hub = &app.app().parts().hub;
+        for _ in 0..1_000 {
+            hub.tell(organisation, rexec_control::events::Event::Machine(big_machine().into()));
+        }
+        loop {
+            match events.next().expect("an end that is told").0.as_str() {
+                "machine" => {}
+                "signed_out" => break,
+                other => panic!("{other} to a login that has ended"),
+            }
+        }
+        assert!(events.next().is_none(), "its stream has ended");
+    }
+
     fn signing_out_ends_the_login_and_clears_the_cookie(app) {
         let ada = app.signed_in("ada@example.org");
         let answer = ada.delete("/api/logins/current").expect(204);
@@ -132,4 +153,34 @@ fn bu_11_behind_https_the_cookie_is_bound_to_this_very_host() {
     browser.get("/api/me").expect(200);
     browser.cookie = browser.cookie.map(|cookie| cookie.replace("__Host-", ""));
     browser.get("/api/me").problem(401, "not_signed_in");
+}
+
+/// Ends every login without telling anybody, as another control beside this one would.
+fn end_unheard(app: &TestApp) {
+    use rexec_control::entity::login;
+    use sea_orm::EntityTrait as _;
+    use sea_orm::sea_query::Expr;
+    let ended = login::Entity::update_many().col_expr(login::Column::RevokedAt, Expr::value(app.app().now()));
+    app.block_on(ended.exec(app.app().db())).expect("ended");
+}
+
+fn big_machine() -> rexec_control::api::machines::Machine {
+    rexec_control::api::machines::Machine {
+        id: uuid::Uuid::new_v4(),
+        name: "x".repeat(50_000),
+        kind: rexec_control::entity::MachineKind::Host,
+        os: String::new(),
+        arch: String::new(),
+        hostname: String::new(),
+        agent_version: String::new(),
+        tags: Vec::new(),
+        online: false,
+        created_at: rexec_control::time::Timestamp(0),
+        last_seen_at: None,
+        online_since: None,
+        address: None,
+        transport: None,
+        rtt_ms: None,
+        sessions: Vec::new(),
+    }
 }

@@ -1,6 +1,8 @@
 //! Tickets: checked here with the verifier that brokers and session hosts use.
 
-use std::time::Instant;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use rexec_shared::ticket::{Capability, Now, PublicKey, Signer, TicketError, Verifier};
 use serde_json::{Value, json};
@@ -70,7 +72,7 @@ on_both_databases! {
         ada.delete("/api/logins/current").expect(204);
         let mut ada = app.sign_in("ada@example.org", crate::harness::PASSWORD);
         // Issued in a later millisecond than the sign-out.
-        app.advance(std::time::Duration::from_millis(5));
+        app.advance(Duration::from_millis(5));
         let by_machine = issue(&mut ada, &agent, session);
         let (now, mut host) = (now(app), verifier(&agent));
         let feed = feed(app, &agent, 1);
@@ -81,6 +83,58 @@ on_both_databases! {
         host.handle_feed(&self::feed(app, &agent, 2), Instant::now()).expect("a newer feed");
         assert_eq!(host.check(text(&by_machine["resume"]), agent.machine, session, false, now), Err(TicketError::Revoked));
         ada.post("/api/tickets", &wish(&agent, session)).problem(404, "not_found");
+    }
+
+    fn bu_03_a_login_that_ends_while_its_request_arrives_gets_no_ticket(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let agent = ada.enrol("box");
+        let body = wish(&agent, Uuid::new_v4()).to_string();
+        let cookie = ada.cookie.clone().expect("signed in");
+        let mut slow = TcpStream::connect(app.addr()).expect("connected");
+        slow.set_read_timeout(Some(Duration::from_secs(20))).expect("a deadline");
+        let head = format!(
+            "POST /api/tickets HTTP/1.0\r\ncookie: {cookie}\r\nx-rexec-csrf: 1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        slow.write_all(head.as_bytes()).expect("sent");
+        slow.write_all(&body.as_bytes()[..10]).expect("sent");
+        // Time to find the login live; were it too short, the answer would be the same.
+        std::thread::sleep(Duration::from_millis(300));
+        ada.delete("/api/logins/current").expect(204);
+        slow.write_all(&body.as_bytes()[10..]).expect("sent");
+        let mut answer = String::new();
+        slow.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.0 401"), "{answer}");
+    }
+
+    fn bu_03_more_revocations_than_a_feed_holds_bring_nothing_back_to_life(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let (agent, session) = (ada.enrol("box"), Uuid::new_v4());
+        let first = issue(&mut ada, &agent, session);
+        let person: Uuid = ada.get("/api/me").json()["user"]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+        ada.delete("/api/logins/current").expect(204);
+        app.advance(Duration::from_millis(5));
+        crate::crowds::end_logins(app, agent.org, person, 600);
+        let scope = rexec_control::scope::Scope::of(agent.org);
+        let told = app.block_on(rexec_control::revocation::in_force(app.app().db(), scope, app.app().now())).expect("read");
+        assert!(told.len() <= rexec_shared::limits::FEED_ENTRIES_MAX, "{}", told.len());
+        assert!(told.iter().any(|entry| entry.principal == format!("user:{person}")));
+        let mut host = verifier(&agent);
+        host.handle_feed(&feed(app, &agent, 1), Instant::now()).expect("a newer feed");
+        let void = host.check(text(&first["resume"]), agent.machine, session, false, now(app));
+        assert_eq!(void, Err(TicketError::Revoked));
+        let mut ada = app.sign_in("ada@example.org", crate::harness::PASSWORD);
+        app.advance(Duration::from_millis(5));
+        let fresh = issue(&mut ada, &agent, session);
+        host.check(text(&fresh["resume"]), agent.machine, session, false, now(app)).expect("a later login");
+    }
+
+    fn one_person_cannot_fill_the_audit_with_tickets(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let agent = ada.enrol("box");
+        let person: Uuid = ada.get("/api/me").json()["user"]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+        while app.app().parts().ticket_budgets.spend(person).is_ok() {}
+        ada.post("/api/tickets", &wish(&agent, Uuid::new_v4())).problem(429, "rate_limited");
     }
 
     fn st_05_a_broker_that_makes_a_ticket_up_itself_opens_nothing(app) {
@@ -141,4 +195,54 @@ fn make_viewer(app: &TestApp, agent: &TestAgent) {
         .col_expr(membership::Column::Role, Expr::value(Role::Viewer))
         .filter(membership::Column::OrganisationId.eq(agent.org));
     app.block_on(change.exec(app.app().db())).expect("changed");
+}
+
+#[test]
+fn bu_05_the_audit_names_the_viewer_and_not_the_proxy_before_us() {
+    let app = TestApp::on_sqlite();
+    let mut ada = app.signed_in("ada@example.org");
+    let agent = ada.enrol("box");
+    let issued = issue(&mut ada, &agent, Uuid::new_v4());
+    // A ticket for one session and a frame that asks for another: refused at once, and written down.
+    let frame = open_frame(text(&issued["ticket"]), Uuid::new_v4());
+    let mut socket = TcpStream::connect(app.addr()).expect("connected");
+    let head = format!(
+        "GET /viewer HTTP/1.1\r\nhost: localhost\r\norigin: {}\r\nx-forwarded-for: 203.0.113.77\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        app.origin()
+    );
+    socket.write_all(head.as_bytes()).expect("sent");
+    socket.write_all(&masked(&frame)).expect("sent");
+    let until = Instant::now() + Duration::from_secs(10);
+    let attached = loop {
+        let found = attach_address(&app, &agent);
+        if found.is_some() || Instant::now() > until {
+            break found;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!(attached.as_deref(), Some("203.0.113.77"));
+}
+
+/// `Open`, as a viewer sends it first.
+fn open_frame(ticket: &str, session: Uuid) -> Vec<u8> {
+    let body = json!({ "ticket": ticket, "session": session }).to_string();
+    let length = body.len();
+    let low = u8::try_from(length & 0x7f).expect("seven bits") | 0x80;
+    let high = u8::try_from(length >> 7).expect("short");
+    [&[rexec_shared::message::OPEN, low, high][..], body.as_bytes()].concat()
+}
+
+/// One binary WebSocket message, masked with zeroes (RFC 6455 §5.2).
+fn masked(payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).expect("short").to_be_bytes();
+    [&[0x82, 0xfe][..], &length, &[0; 4], payload].concat()
+}
+
+fn attach_address(app: &TestApp, agent: &TestAgent) -> Option<String> {
+    use rexec_control::entity::audit_entry;
+    use sea_orm::{ColumnTrait as _, QueryFilter as _};
+    let entry = rexec_control::scope::Scope::of(agent.org)
+        .rows::<audit_entry::Entity>()
+        .filter(audit_entry::Column::Action.eq("session.attach"));
+    app.block_on(entry.one(app.app().db())).expect("read").map(|entry| entry.ip)
 }
