@@ -102,7 +102,10 @@ async fn a_viewer_that_stops_reading_stalls_nobody_and_costs_bounded_memory() ->
         assert!(grown < STUCK_COST_MAX_KIB, "{pid} grew by {grown} KiB");
     }
 
+    let at_the_prompt =
+        |viewer: &ViewerClient| viewer.rendered().lines().last().is_some_and(|last| last == "$");
     stuck.wait_for("over\r\n", SOON).await?;
+    stuck.until("the prompt", SOON, at_the_prompt).await?;
     assert!(stuck.gaps() > 0, "what it did not read is gone, and it was told");
     assert_eq!(reader.gaps(), 0);
     let tail =
@@ -117,5 +120,5 @@ async fn flood(viewer: &mut ViewerClient, bytes: usize, word: &str) -> Result<()
     viewer.type_bytes(
         format!("yes 0123456789abcdefghij | head -c {bytes}; echo {head}''{rest}\n").as_bytes(),
     )?;
-    viewer.wait_for(&format!("{word}\r\n"), Duration::from_secs(90)).await
+    viewer.wait_for(&format!("{word}\r\n$ "), Duration::from_secs(90)).await
 }
