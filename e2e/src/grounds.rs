@@ -7,6 +7,8 @@ pub enum Need {
     Root,
     /// The right to make network namespaces, which root in a container may lack.
     Namespaces,
+    /// The device that makes TUN devices.
+    Tun,
     /// A program in the PATH.
     Program(&'static str),
 }
@@ -19,6 +21,7 @@ impl Need {
                 .args(["--net", "true"])
                 .output()
                 .is_ok_and(|output| output.status.success()),
+            Self::Tun => std::path::Path::new("/dev/net/tun").exists(),
             Self::Program(name) => std::env::var_os("PATH").is_some_and(|path| {
                 std::env::split_paths(&path).any(|dir| dir.join(name).is_file())
                     || ["/usr/sbin", "/sbin"].iter().any(|dir| std::path::Path::new(dir).join(name).is_file())

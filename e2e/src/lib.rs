@@ -11,6 +11,7 @@ pub mod counter;
 pub mod grounds;
 pub mod installation;
 pub mod machine;
+pub mod netlab;
 pub mod network;
 pub mod process;
 pub mod screen;
