@@ -1,12 +1,13 @@
-//! The two measurements: how long a keystroke takes to come back, and how fast output flows.
+//! The measurements: how long a keystroke takes to come back, alone and beside a flood, how long an interrupt takes, and how fast output flows.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rexec_e2e::process::family;
+use tokio::time::timeout;
 
-use crate::peer::Peer;
+use crate::peer::{Line, Peer};
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -19,8 +20,17 @@ pub(crate) struct Plan {
     pub(crate) bulk_bytes: usize,
 }
 
-/// Keystrokes that are not counted, at the beginning of each round.
-const WARM_UP: usize = 50;
+impl Plan {
+    /// Keystrokes that are not counted, at the beginning of each round.
+    fn warm_up(&self) -> usize {
+        self.keystrokes / 20
+    }
+}
+
+/// What a flood consists of.
+const FLOOD_LINE: &str = "the-quick-brown-fox-jumps-over-the-lazy-dog";
+/// How long a flood runs before it is interrupted.
+const FLOOD_FILLS: Duration = Duration::from_secs(1);
 /// Kernel clock ticks of `/proc/PID/stat`: 100 a second on every Linux (`getconf CLK_TCK`).
 const TICK: Duration = Duration::from_millis(10);
 
@@ -42,17 +52,58 @@ pub(crate) async fn echo(peers: &[Peer<'_>], plan: &Plan) -> Result<Vec<Vec<Dura
     let mut taken = vec![Vec::new(); peers.len()];
     for _ in 0..plan.rounds {
         for (line, taken) in lines.iter_mut().zip(&mut taken) {
-            for number in 0..WARM_UP + plan.keystrokes {
-                let began = Instant::now();
-                line.write(b"x").await?;
-                line.read(1).await?;
-                if number >= WARM_UP {
-                    taken.push(began.elapsed());
-                }
-            }
+            keystrokes(line, plan, taken).await?;
         }
     }
     Ok(taken)
+}
+
+/// As [`echo`], while another session of the same peer to the same machine prints as fast as it is read.
+pub(crate) async fn echo_beside_flood(peers: &[Peer<'_>], plan: &Plan) -> Result<Vec<Vec<Duration>>> {
+    let mut taken = vec![Vec::new(); peers.len()];
+    for _ in 0..plan.rounds {
+        for (peer, taken) in peers.iter().zip(&mut taken) {
+            let mut line = peer.run("exec cat").await.with_context(|| peer.name())?;
+            let mut flood = peer.run(&format!("exec yes {FLOOD_LINE}")).await.with_context(|| peer.name())?;
+            let flood = tokio::spawn(async move { flood.drain().await });
+            keystrokes(&mut line, plan, taken).await?;
+            ensure!(!flood.is_finished(), "the flood of {} ended by itself", peer.name());
+            flood.abort();
+        }
+    }
+    Ok(taken)
+}
+
+/// The time from `^C` to the shell's prompt while `yes` prints as fast as it is read.
+pub(crate) async fn interrupt(peers: &[Peer<'_>], plan: &Plan) -> Result<Vec<Vec<Duration>>> {
+    let mut taken = vec![Vec::new(); peers.len()];
+    for _ in 0..plan.rounds {
+        for (peer, taken) in peers.iter().zip(&mut taken) {
+            let shell = "echo READY; PS1='$(echo back)-again ' exec bash --norc --noprofile -i";
+            let mut line = peer.start(shell).await.with_context(|| peer.name())?;
+            line.read_until(b"back-again").await?;
+            line.write(format!("yes {FLOOD_LINE}\r").as_bytes()).await?;
+            // As much as fills every buffer on the way.
+            let _ = timeout(FLOOD_FILLS, line.drain()).await;
+            let began = Instant::now();
+            line.write(b"\x03").await?;
+            line.read_until(b"back-again").await?;
+            taken.push(began.elapsed());
+        }
+    }
+    Ok(taken)
+}
+
+async fn keystrokes(line: &mut Line, plan: &Plan, taken: &mut Vec<Duration>) -> Result<()> {
+    for number in 0..plan.warm_up() + plan.keystrokes {
+        let began = Instant::now();
+        line.write(b"x").await?;
+        line.read(1).await?;
+        if number >= plan.warm_up() {
+            taken.push(began.elapsed());
+        }
+    }
+    Ok(())
 }
 
 /// The time a file of text takes from the machine to the viewer, for each peer.

@@ -1,20 +1,23 @@
 //! One way to a remote program: what is typed goes in, what it prints comes out.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rexec_e2e::viewer::{find, terminal};
 use rexec_e2e::{Api, Machine, ViewerClient};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
-use crate::ssh::Sshd;
+use crate::ssh::{Place, Sshd};
 
 /// For anything that should have come long ago.
 const DEADLINE: Duration = Duration::from_secs(300);
-const READY: &[u8] = b"READY\n";
+/// A line discipline turns its line feed into two bytes.
+const READY: &[u8] = b"READY";
 /// Read from ssh at once, bytes.
 const READ: usize = 256 * 1024;
 
@@ -30,7 +33,7 @@ pub(crate) struct Peer<'a> {
 #[derive(Debug)]
 enum Way<'a> {
     Rexec { api: &'a Api, machine: &'a Machine },
-    Ssh { server: &'a Sshd, port: u16 },
+    Ssh { server: &'a Sshd, address: SocketAddr },
 }
 
 impl<'a> Peer<'a> {
@@ -39,9 +42,9 @@ impl<'a> Peer<'a> {
         Self { name: "rexec", way: Way::Rexec { api, machine }, relay: Some(broker) }
     }
 
-    /// OpenSSH to a port that leads to `server`.
-    pub(crate) fn ssh(name: &'static str, server: &'a Sshd, port: u16, relay: Option<u32>) -> Self {
-        Self { name, way: Way::Ssh { server, port }, relay }
+    /// OpenSSH to an address that leads to `server`.
+    pub(crate) fn ssh(name: &'static str, server: &'a Sshd, address: SocketAddr, relay: Option<u32>) -> Self {
+        Self { name, way: Way::Ssh { server, address }, relay }
     }
 
     /// What it is called in the report.
@@ -56,16 +59,20 @@ impl<'a> Peer<'a> {
 
     /// Runs a shell script in a new terminal without line discipline, and waits until it has begun.
     pub(crate) async fn run(&self, script: &str) -> Result<Line> {
-        let script = format!("stty raw -echo; echo READY; {script}");
+        self.start(&format!("stty raw -echo; echo READY; {script}")).await
+    }
+
+    /// Runs a shell script in a new terminal as it is, and waits until it has said `READY`.
+    pub(crate) async fn start(&self, script: &str) -> Result<Line> {
         let mut line = match &self.way {
             Way::Rexec { api, machine } => {
-                let command = Some(vec!["/bin/sh".into(), "-c".into(), script]);
+                let command = Some(vec!["/bin/sh".into(), "-c".into(), script.to_owned()]);
                 Line::Rexec {
                     viewer: Box::new(ViewerClient::open(api, machine.id(), terminal(command)).await?),
                     read: 0,
                 }
             }
-            Way::Ssh { server, port } => Line::ssh(server, *port, &script)?,
+            Way::Ssh { server, address } => Line::ssh(server, *address, script)?,
         };
         timeout(DEADLINE, line.read_ready()).await.context("the program did not begin")??;
         Ok(line)
@@ -98,9 +105,10 @@ pub(crate) struct SshLine {
 }
 
 impl Line {
-    fn ssh(server: &Sshd, port: u16, script: &str) -> Result<Self> {
-        let mut command = tokio::process::Command::from(server.client(port));
-        command.args(["-tt", "127.0.0.1", script]);
+    fn ssh(server: &Sshd, address: SocketAddr, script: &str) -> Result<Self> {
+        let here = Place { host: address.ip(), namespace: None };
+        let mut command = tokio::process::Command::from(server.client(&here, address));
+        command.args(["-tt", &address.ip().to_string(), script]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         let mut child = command.spawn().context("ssh does not start")?;
         let (input, output) = (child.stdin.take().context("stdin")?, child.stdout.take().context("stdout")?);
@@ -129,17 +137,53 @@ impl Line {
         Ok(())
     }
 
+    /// Reads whatever comes, for ever.
+    pub(crate) async fn drain(&mut self) -> Result<Infallible> {
+        loop {
+            self.read_some().await?;
+        }
+    }
+
+    /// Waits until `text` has been printed, from here on.
+    pub(crate) async fn read_until(&mut self, text: &[u8]) -> Result<()> {
+        let mut tail = Vec::new();
+        while find(&tail, text).is_none() {
+            let keep = tail.len().saturating_sub(text.len());
+            tail.drain(..keep);
+            tail.extend(self.read_some().await?);
+        }
+        Ok(())
+    }
+
+    async fn read_some(&mut self) -> Result<Vec<u8>> {
+        match self {
+            Self::Rexec { viewer, read } => {
+                while viewer.output().is_empty() {
+                    viewer.next().await?;
+                }
+                *read = 0;
+                Ok(viewer.take_output())
+            }
+            Self::Ssh(line) => {
+                let taken = line.output.read(&mut line.buffer).await?;
+                ensure!(taken > 0, "ssh ended");
+                Ok(line.buffer.get(..taken).unwrap_or_default().to_vec())
+            }
+        }
+    }
+
     async fn read_ready(&mut self) -> Result<()> {
         match self {
             Self::Rexec { viewer, read } => {
-                while find(viewer.output(), READY).is_none() {
+                while find(viewer.output(), READY).is_none() || !viewer.output().ends_with(b"\n") {
                     viewer.next().await?;
                 }
-                *read = viewer.output().len();
+                viewer.take_output();
+                *read = 0;
             }
             Self::Ssh(line) => {
                 let mut seen = Vec::new();
-                while find(&seen, READY).is_none() {
+                while find(&seen, READY).is_none() || seen.last() != Some(&b'\n') {
                     seen.push(line.output.read_u8().await?);
                 }
             }

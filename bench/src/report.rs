@@ -7,12 +7,31 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::measure::{Flood, Plan};
-use crate::peer::Peer;
+
+/// What was measured on one ground; one entry for each peer.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    /// The ground.
+    pub(crate) name: String,
+    /// The peers.
+    pub(crate) names: Vec<&'static str>,
+    pub(crate) plan: Plan,
+    pub(crate) echo: Vec<Vec<Duration>>,
+    pub(crate) beside_flood: Vec<Vec<Duration>>,
+    pub(crate) interrupt: Vec<Vec<Duration>>,
+    pub(crate) bulk: Vec<Flood>,
+}
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     unix_s: u64,
+    grounds: Vec<OnGround>,
+}
+
+#[derive(Debug, Serialize)]
+struct OnGround {
+    name: String,
     rounds: usize,
     keystrokes: usize,
     bulk_bytes: usize,
@@ -23,56 +42,48 @@ pub(crate) struct Report {
 #[derive(Debug, Serialize)]
 struct Figures {
     name: &'static str,
-    echo_p50_us: f64,
-    echo_p90_us: f64,
-    echo_p99_us: f64,
+    echo: Times,
+    echo_beside_flood: Times,
+    /// `^C` during `yes` to the prompt.
+    interrupt: Times,
+    bulk: Option<Bulk>,
+}
+
+/// Quantiles, milliseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Times {
+    p50_ms: f64,
+    p90_ms: f64,
+    p99_ms: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Bulk {
     /// Median over the rounds.
-    bulk_mb_per_s: f64,
-    /// Slowest and fastest round.
-    bulk_range_mb_per_s: [f64; 2],
+    mb_per_s: f64,
+    slowest_mb_per_s: f64,
+    fastest_mb_per_s: f64,
     relay_cpu_ms_per_mb: Option<f64>,
 }
 
 impl Report {
     /// Puts the figures together.
-    pub(crate) fn new(plan: &Plan, peers: &[Peer<'_>], echoes: &[Vec<Duration>], floods: &[Flood]) -> Self {
-        let figures = peers.iter().zip(echoes).zip(floods);
+    pub(crate) fn new(measured: Vec<Measured>) -> Self {
         Self {
             unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-            rounds: plan.rounds,
-            keystrokes: plan.keystrokes * plan.rounds,
-            bulk_bytes: plan.bulk_bytes,
-            peers: figures.map(|((peer, echoes), flood)| Figures::new(plan, peer, echoes, flood)).collect(),
+            grounds: measured.into_iter().map(OnGround::new).collect(),
         }
     }
 
-    /// Prints a table; each figure with its ratio to plain ssh's.
+    /// Prints a table for each ground; each figure with its ratio to plain ssh's.
     #[expect(clippy::print_stdout, reason = "this program's purpose")]
     pub(crate) fn print(&self) {
-        let Some(ssh) = self.peers.iter().find(|peer| peer.name == "ssh") else { return };
-        println!(
-            "\n{} keystrokes each, {} rounds of {} MB each; in brackets the ratio to ssh in this run\n",
-            self.keystrokes,
-            self.rounds,
-            self.bulk_bytes / 1_000_000
-        );
-        println!(
-            "{:<8} {:>18} {:>18} {:>18} {:>20} {:>14} {:>12}",
-            "", "echo p50", "echo p90", "echo p99", "bulk", "range", "relay CPU"
-        );
-        for peer in &self.peers {
-            let us = |own: f64, of: f64| format!("{own:.0} µs ({:.2}×)", own / of);
-            let [slowest, fastest] = peer.bulk_range_mb_per_s;
+        for ground in &self.grounds {
             println!(
-                "{:<8} {:>18} {:>18} {:>18} {:>20} {:>14} {:>12}",
-                peer.name,
-                us(peer.echo_p50_us, ssh.echo_p50_us),
-                us(peer.echo_p90_us, ssh.echo_p90_us),
-                us(peer.echo_p99_us, ssh.echo_p99_us),
-                format!("{:.1} MB/s ({:.2}×)", peer.bulk_mb_per_s, peer.bulk_mb_per_s / ssh.bulk_mb_per_s),
-                format!("{slowest:.0}–{fastest:.0}"),
-                peer.relay_cpu_ms_per_mb.map_or("–".into(), |cost| format!("{cost:.1} ms/MB")),
+                "\n{}: {} keystrokes each; in brackets the ratio to ssh in this run\n",
+                ground.name, ground.keystrokes
             );
+            println!("{}", ground.table());
         }
     }
 
@@ -85,21 +96,76 @@ impl Report {
     }
 }
 
-impl Figures {
-    fn new(plan: &Plan, peer: &Peer<'_>, echoes: &[Duration], flood: &Flood) -> Self {
-        let mut us: Vec<f64> = echoes.iter().map(|time| time.as_secs_f64() * 1e6).collect();
-        us.sort_by(f64::total_cmp);
+impl OnGround {
+    fn new(measured: Measured) -> Self {
+        let Measured { name, names, plan, echo, beside_flood, interrupt, bulk } = measured;
+        let mut bulk = bulk.iter().map(|flood| Bulk::new(&plan, flood));
+        let times = echo.iter().zip(&beside_flood).zip(&interrupt);
+        let peers = names.into_iter().zip(times).map(|(name, ((echo, beside_flood), interrupt))| Figures {
+            name,
+            echo: Times::of(echo),
+            echo_beside_flood: Times::of(beside_flood),
+            interrupt: Times::of(interrupt),
+            bulk: bulk.next(),
+        });
+        Self {
+            name,
+            rounds: plan.rounds,
+            keystrokes: plan.keystrokes * plan.rounds,
+            bulk_bytes: plan.bulk_bytes,
+            peers: peers.collect(),
+        }
+    }
+
+    /// One column for each peer.
+    fn table(&self) -> String {
+        let head = self.peers.iter().map(|peer| format!("{:>22}", peer.name)).collect::<String>();
+        let mut lines = vec![format!("{:<28}{head}", "")];
+        let mut row = |label: &str, of: &dyn Fn(&Figures) -> Option<f64>, unit: &str| {
+            let ssh = self.peers.iter().find(|peer| peer.name == "ssh").and_then(of);
+            let cells = self.peers.iter().map(|peer| format!("{:>22}", cell(of(peer), ssh, unit)));
+            lines.push(format!("{label:<28}{}", cells.collect::<String>()));
+        };
+        row("echo p50", &|peer| Some(peer.echo.p50_ms), "ms");
+        row("echo p90", &|peer| Some(peer.echo.p90_ms), "ms");
+        row("echo p99", &|peer| Some(peer.echo.p99_ms), "ms");
+        row("echo beside a flood p50", &|peer| Some(peer.echo_beside_flood.p50_ms), "ms");
+        row("echo beside a flood p99", &|peer| Some(peer.echo_beside_flood.p99_ms), "ms");
+        row("^C during yes p50", &|peer| Some(peer.interrupt.p50_ms), "ms");
+        if self.peers.iter().any(|peer| peer.bulk.is_some()) {
+            row("bulk", &|peer| Some(peer.bulk.as_ref()?.mb_per_s), "MB/s");
+            row("processor time of the relay", &|peer| peer.bulk.as_ref()?.relay_cpu_ms_per_mb, "ms/MB");
+        }
+        lines.join("\n")
+    }
+}
+
+fn cell(own: Option<f64>, of: Option<f64>, unit: &str) -> String {
+    match (own, of) {
+        (Some(own), Some(of)) if of > 0.0 => format!("{own:.2} {unit} ({:.2}×)", own / of),
+        (Some(own), _) => format!("{own:.2} {unit}"),
+        (None, _) => "–".into(),
+    }
+}
+
+impl Times {
+    fn of(times: &[Duration]) -> Self {
+        let mut ms: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
+        ms.sort_by(f64::total_cmp);
+        Self { p50_ms: quantile(&ms, 0.5), p90_ms: quantile(&ms, 0.9), p99_ms: quantile(&ms, 0.99) }
+    }
+}
+
+impl Bulk {
+    fn new(plan: &Plan, flood: &Flood) -> Self {
         let megabytes = plan.bulk_bytes as f64 / 1e6;
         let mut rates: Vec<f64> = flood.times.iter().map(|time| megabytes / time.as_secs_f64()).collect();
         rates.sort_by(f64::total_cmp);
         let all = megabytes * plan.rounds as f64;
         Self {
-            name: peer.name(),
-            echo_p50_us: quantile(&us, 0.5),
-            echo_p90_us: quantile(&us, 0.9),
-            echo_p99_us: quantile(&us, 0.99),
-            bulk_mb_per_s: quantile(&rates, 0.5),
-            bulk_range_mb_per_s: [quantile(&rates, 0.0), quantile(&rates, 1.0)],
+            mb_per_s: quantile(&rates, 0.5),
+            slowest_mb_per_s: quantile(&rates, 0.0),
+            fastest_mb_per_s: quantile(&rates, 1.0),
             relay_cpu_ms_per_mb: flood.relay_cpu.map(|time| time.as_secs_f64() * 1e3 / all),
         }
     }

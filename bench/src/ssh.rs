@@ -1,7 +1,7 @@
 //! OpenSSH on private ports, with keys made for this run.
 
 use std::fs::create_dir_all;
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -14,52 +14,72 @@ use rexec_e2e::wait;
 const SOON: Duration = Duration::from_secs(10);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A server of one's own, reachable on loopback alone.
+/// Where a process runs and is found.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// Its address.
+    pub(crate) host: IpAddr,
+    /// Network namespace it runs in.
+    pub(crate) namespace: Option<String>,
+}
+
+impl Place {
+    fn command(&self, program: PathBuf) -> Command {
+        let Some(namespace) = &self.namespace else { return Command::new(program) };
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace]).arg(program).env("PATH", PATH);
+        command
+    }
+}
+
+/// A server of one's own.
 #[derive(Debug)]
 pub(crate) struct Sshd {
     dir: PathBuf,
-    port: u16,
+    address: SocketAddr,
+    place: Place,
     process: Process,
 }
 
 /// A server's port as seen at a relay.
 #[derive(Debug)]
 pub(crate) struct ReverseTunnel {
-    port: u16,
+    address: SocketAddr,
     _process: Process,
 }
 
 impl ReverseTunnel {
-    /// The port at the relay.
-    pub(crate) fn port(&self) -> u16 {
-        self.port
+    /// Where it begins, at the relay.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 
 impl Sshd {
     /// Starts a server whose keys and log are in `dir`.
-    pub(crate) fn start(dir: &Path) -> Result<Self> {
+    pub(crate) fn start(dir: &Path, place: Place) -> Result<Self> {
         create_dir_all(dir)?;
         make_key(&dir.join("host"))?;
         make_key(&dir.join("user"))?;
-        let port = free_port(Ipv4Addr::LOCALHOST.into())?;
+        // A namespace of its own has every port free that is free here.
+        let address = SocketAddr::new(place.host, free_port(Ipv4Addr::LOCALHOST.into())?);
         let config = dir.join("sshd_config");
-        std::fs::write(&config, configuration(dir, port))?;
+        std::fs::write(&config, configuration(dir, address))?;
         if Path::new("/run").is_dir() && !Path::new("/run/sshd").is_dir() {
             // Where a server that runs as root locks its unprivileged half in; packages make it when the service starts.
             let _ = create_dir_all("/run/sshd");
         }
-        let mut command = Command::new(program("sshd"));
+        let mut command = place.command(program("sshd"));
         command.arg("-D").arg("-e").arg("-f").arg(&config);
         let process = Process::start("sshd", command, &dir.join("log"))?;
-        let server = Self { dir: dir.into(), port, process };
-        server.wait_open(port)?;
+        let server = Self { dir: dir.into(), address, place, process };
+        server.wait_open(address)?;
         Ok(server)
     }
 
-    /// Its port.
-    pub(crate) fn port(&self) -> u16 {
-        self.port
+    /// Where it is found.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Its process.
@@ -67,10 +87,10 @@ impl Sshd {
         self.process.pid()
     }
 
-    /// `ssh` with the key that this server lets in, and nothing of the user's own configuration.
-    pub(crate) fn client(&self, port: u16) -> Command {
-        let mut command = Command::new(program("ssh"));
-        command.args(["-F", "none", "-e", "none", "-p", &port.to_string()]);
+    /// `ssh` with the key that this server lets in, and nothing of the user's own configuration; the host and what to run are still to come.
+    pub(crate) fn client(&self, from: &Place, to: SocketAddr) -> Command {
+        let mut command = from.command(program("ssh"));
+        command.args(["-F", "none", "-e", "none", "-p", &to.port().to_string()]);
         for option in [
             "StrictHostKeyChecking=no",
             "UserKnownHostsFile=/dev/null",
@@ -86,26 +106,26 @@ impl Sshd {
 
     /// Makes this server reachable at a port of the relay, by a tunnel that it dials itself.
     pub(crate) fn behind(&self, relay: &Self) -> Result<ReverseTunnel> {
-        let port = free_port(Ipv4Addr::LOCALHOST.into())?;
-        let mut command = relay.client(relay.port);
+        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port(Ipv4Addr::LOCALHOST.into())?);
+        let mut command = relay.client(&self.place, relay.address);
         command.args(["-N", "-o", "ExitOnForwardFailure=yes", "-R"]);
-        command.arg(format!("127.0.0.1:{port}:127.0.0.1:{}", self.port)).arg("127.0.0.1");
+        command.arg(format!("{address}:{}", self.address)).arg(relay.address.ip().to_string());
         let process = Process::start("ssh -R", command, &self.dir.join("tunnel-log"))?;
-        self.wait_open(port)?;
-        Ok(ReverseTunnel { port, _process: process })
+        self.wait_open(address)?;
+        Ok(ReverseTunnel { address, _process: process })
     }
 
-    fn wait_open(&self, port: u16) -> Result<()> {
-        wait::until("an OpenSSH port", SOON, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok())
+    fn wait_open(&self, address: SocketAddr) -> Result<()> {
+        wait::until("an OpenSSH port", SOON, || TcpStream::connect(address).ok())
             .map(drop)
             .map_err(|error| error.context(self.process.log()))
     }
 }
 
-fn configuration(dir: &Path, port: u16) -> String {
+fn configuration(dir: &Path, address: SocketAddr) -> String {
     let dir = dir.display();
     format!(
-        "Port {port}\nListenAddress 127.0.0.1\nHostKey {dir}/host\nAuthorizedKeysFile {dir}/user.pub\nPidFile none\n\
+        "ListenAddress {address}\nHostKey {dir}/host\nAuthorizedKeysFile {dir}/user.pub\nPidFile none\n\
          StrictModes no\nUsePAM no\nUseDNS no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n\
          MaxStartups 100\nMaxSessions 100\nPrintMotd no\nPrintLastLog no\n"
     )

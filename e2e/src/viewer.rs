@@ -164,6 +164,12 @@ impl ViewerClient {
         &self.output
     }
 
+    /// Takes the output seen so far, which is then not kept any more.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        self.searched = 0;
+        std::mem::take(&mut self.output)
+    }
+
     /// The last screen it was given, and where it stood.
     pub fn screen(&self) -> Option<&(Snapshot, Bytes)> {
         self.screen.as_ref()
