@@ -79,8 +79,9 @@ pub(crate) async fn interrupt(peers: &[Peer<'_>], plan: &Plan) -> Result<Vec<Vec
     let mut taken = vec![Vec::new(); peers.len()];
     for _ in 0..plan.rounds {
         for (peer, taken) in peers.iter().zip(&mut taken) {
-            let shell = "echo READY; PS1='$(echo back)-again ' exec bash --norc --noprofile -i";
+            let shell = "echo READY; read go; PS1='$(echo back)-again ' exec bash --norc --noprofile -i";
             let mut line = peer.start(shell).await.with_context(|| peer.name())?;
+            line.write(b"\r").await?;
             line.read_until(b"back-again").await?;
             line.write(format!("yes {FLOOD_LINE}\r").as_bytes()).await?;
             // As much as fills every buffer on the way.

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use crate::ssh::{Place, Sshd};
 
-/// For anything that should have come long ago.
-const DEADLINE: Duration = Duration::from_secs(300);
+/// A program begins within this on the worst of networks.
+const DEADLINE: Duration = Duration::from_secs(30);
 /// A line discipline turns its line feed into two bytes.
 const READY: &[u8] = b"READY";
 /// Read from ssh at once, bytes.
