@@ -94,9 +94,54 @@ pub fn check_lines<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<(u64,
     Ok((next, typed))
 }
 
+/// What came of a counter's numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Lines that are a number.
+    pub came: u64,
+    /// Numbers the counter printed and nobody saw.
+    pub lost: u64,
+    /// Numbers seen more than once, out of their order, or mangled.
+    pub doubled: u64,
+}
+
+/// Counts a counter's whole output, and returns the hash it read.
+pub fn tally(output: &[u8]) -> (Tally, Option<String>) {
+    let text = String::from_utf8_lossy(output);
+    let (mut tally, mut next, mut end, mut typed) = (Tally::default(), 0u64, None, None);
+    for line in text.lines().map(str::trim) {
+        if let Some(number) = line.strip_prefix('n') {
+            tally.came += 1;
+            match number.parse::<u64>() {
+                Ok(number) if number >= next => {
+                    tally.lost += number - next;
+                    next = number + 1;
+                }
+                Ok(_) | Err(_) => tally.doubled += 1,
+            }
+        } else if let Some(count) = line.strip_prefix("END ") {
+            end = count.parse().ok();
+        } else if let Some(hash) = line.strip_prefix("TYPED ") {
+            typed = Some(hash.to_owned());
+        }
+    }
+    // Without an end nobody knows how many there were: one is missing at least.
+    tally.lost += end.map_or(1, |end: u64| end.saturating_sub(next));
+    (tally, typed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tally_counts_what_is_missing_and_what_came_twice() {
+        let of = |text: &str| tally(text.as_bytes()).0;
+        assert_eq!(of("READY\nn0\nn1\nEND 2"), Tally { came: 2, lost: 0, doubled: 0 });
+        assert_eq!(of("n0\nn3\nn3\nnx\nEND 6"), Tally { came: 4, lost: 4, doubled: 2 });
+        assert_eq!(of("n0").lost, 1, "cut off");
+        assert_eq!(tally(b"n0\nEND 1\nTYPED ab").1.as_deref(), Some("ab"));
+    }
 
     #[test]
     fn a_missing_doubled_or_mangled_number_is_found() {

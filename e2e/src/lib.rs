@@ -8,6 +8,7 @@
 pub mod api;
 pub mod binaries;
 pub mod counter;
+pub mod faults;
 pub mod grounds;
 pub mod installation;
 pub mod machine;
@@ -15,6 +16,7 @@ pub mod netlab;
 pub mod network;
 pub mod process;
 pub mod screen;
+pub mod traffic;
 pub mod viewer;
 pub mod wait;
 
