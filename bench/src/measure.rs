@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rexec_e2e::process::family;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::peer::{Line, Peer};
@@ -55,6 +56,9 @@ pub(crate) async fn echo(peers: &[Peer<'_>], plan: &Plan) -> Result<Vec<Vec<Dura
             keystrokes(line, plan, taken).await?;
         }
     }
+    for line in lines {
+        line.end().await?;
+    }
     Ok(taken)
 }
 
@@ -65,10 +69,18 @@ pub(crate) async fn echo_beside_flood(peers: &[Peer<'_>], plan: &Plan) -> Result
         for (peer, taken) in peers.iter().zip(&mut taken) {
             let mut line = peer.run("exec cat").await.with_context(|| peer.name())?;
             let mut flood = peer.run(&format!("exec yes {FLOOD_LINE}")).await.with_context(|| peer.name())?;
-            let flood = tokio::spawn(async move { flood.drain().await });
+            let (stop, stopped) = oneshot::channel::<()>();
+            let flood = tokio::spawn(async move {
+                tokio::select! {
+                    ended = flood.drain() => ended.map(drop),
+                    _ = stopped => flood.end().await,
+                }
+            });
             keystrokes(&mut line, plan, taken).await?;
             ensure!(!flood.is_finished(), "the flood of {} ended by itself", peer.name());
-            flood.abort();
+            drop(stop);
+            flood.await??;
+            line.end().await?;
         }
     }
     Ok(taken)
@@ -90,6 +102,7 @@ pub(crate) async fn interrupt(peers: &[Peer<'_>], plan: &Plan) -> Result<Vec<Vec
             line.write(b"\x03").await?;
             line.read_until(b"back-again").await?;
             taken.push(began.elapsed());
+            line.end().await?;
         }
     }
     Ok(taken)
@@ -123,6 +136,7 @@ pub(crate) async fn bulk(peers: &[Peer<'_>], plan: &Plan, dir: &Path) -> Result<
             program.write(b"x").await?;
             program.read(plan.bulk_bytes).await?;
             flood.times.push(began.elapsed());
+            program.end().await?;
             if let (Some(relay), Some(before)) = (peer.relay(), before) {
                 *flood.relay_cpu.get_or_insert_default() += processor_time(relay).saturating_sub(before);
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use rexec_e2e::viewer::{find, terminal};
 use rexec_e2e::{Api, Machine, ViewerClient};
+use rexec_shared::message::ViewerMessage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::timeout;
@@ -135,6 +136,22 @@ impl Line {
             Self::Ssh(line) => line.read(bytes).await?,
         }
         Ok(())
+    }
+
+    /// Ends the program. One behind Rexec would live on without its viewer, and take processor time from what is measured next.
+    pub(crate) async fn end(self) -> Result<()> {
+        match self {
+            Self::Rexec { mut viewer, .. } => {
+                viewer.send(&ViewerMessage::Close);
+                let ended = async {
+                    while viewer.exit().is_none() && viewer.next().await.is_ok() {
+                        viewer.take_output();
+                    }
+                };
+                timeout(DEADLINE, ended).await.context("the session did not end")
+            }
+            Self::Ssh(_) => Ok(()),
+        }
     }
 
     /// Reads whatever comes, for ever.
