@@ -13,6 +13,7 @@ curl curl the installer
 ip iproute2 cutting the network of an agent
 ss iproute2 counting listening ports
 nft nftables cutting the network of an agent
+tinyproxy tinyproxy an agent whose only way out is a proxy
 runuser util-linux a private PostgreSQL
 openssl openssl keys of the comparison with OpenSSH
 ps procps counting what is left behind

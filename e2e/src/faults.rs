@@ -2,8 +2,9 @@
 //!
 //! The tests hold each row to its bar; `make faults` prints the rows as a table.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
@@ -13,6 +14,7 @@ use crate::installation::Options;
 use crate::netlab::Netlab;
 use crate::netlab::line::Shape;
 use crate::process::{family, is_alive, kill_9, signal};
+use crate::proxy::Proxy;
 use crate::traffic::{Outcome, Traffic};
 use crate::viewer::{ViewerClient, terminal};
 use crate::{Installation, Machine};
@@ -23,6 +25,8 @@ const BROKER_AWAY: Duration = Duration::from_secs(1);
 const CUT: Duration = Duration::from_secs(10);
 /// How long a laptop's lid stays closed here. What matters is that it is longer than every timeout that could notice it.
 const SLEEP: Duration = Duration::from_secs(35);
+/// Between two looks at what control says.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long traffic runs on a bad network.
 const BAD: Duration = Duration::from_secs(5);
 
@@ -43,6 +47,10 @@ pub enum Fault {
     LongWay,
     /// The agent gets another address.
     AgentMoves,
+    /// The agent's network swallows UDP from one moment to the next, and lets it pass again later.
+    UdpBlocked,
+    /// The only way out is an HTTP proxy, and that is started anew.
+    Proxy,
     /// Uplink and session host stand still for longer than every timeout, then go on.
     Sleep,
     /// Another session of the machine floods its viewer.
@@ -53,7 +61,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::BrokerKilled,
         Self::BrokerDrained,
         Self::UplinkKilled,
@@ -61,6 +69,8 @@ impl Fault {
         Self::Loss,
         Self::LongWay,
         Self::AgentMoves,
+        Self::UdpBlocked,
+        Self::Proxy,
         Self::Sleep,
         Self::Flood,
         Self::SlowViewer,
@@ -76,6 +86,8 @@ impl Fault {
             Self::Loss => "5 % loss each way",
             Self::LongWay => "300 ms round trip",
             Self::AgentMoves => "agent's address changes",
+            Self::UdpBlocked => "UDP blocked, and allowed again",
+            Self::Proxy => "only an HTTP proxy, started anew",
             Self::Sleep => "agent asleep for 35 s",
             Self::Flood => "another session floods",
             Self::SlowViewer => "another viewer stops reading",
@@ -89,6 +101,9 @@ impl Fault {
                 Duration::from_secs(2)
             }
             Self::Cut | Self::Sleep | Self::Flood | Self::SlowViewer => Duration::from_secs(1),
+            // Nobody says that packets vanish: five seconds until that is known, and a new dial.
+            Self::UdpBlocked => Duration::from_secs(8),
+            Self::Proxy => Duration::from_secs(3),
             // Nothing is ever broken here; a fifth of the typing takes its round trips.
             Self::Loss | Self::LongWay => Duration::from_secs(8),
         }
@@ -96,9 +111,20 @@ impl Fault {
 
     /// What the ground must have.
     pub const fn needs(self) -> &'static [Need] {
-        const NETWORK: &[Need] = &[Need::Root, Need::Namespaces, Need::Tun, Need::Program("ip")];
+        const PROXIED: &[Need] = &[
+            Need::Root,
+            Need::Namespaces,
+            Need::Tun,
+            Need::Program("ip"),
+            Need::Program("nft"),
+            Need::Program("tinyproxy"),
+        ];
+        const WALLED: &[Need] = PROXIED.split_at(5).0;
+        const NETWORK: &[Need] = PROXIED.split_at(4).0;
         match self {
             Self::Cut | Self::Loss | Self::LongWay | Self::AgentMoves => NETWORK,
+            Self::UdpBlocked => WALLED,
+            Self::Proxy => PROXIED,
             Self::BrokerKilled
             | Self::BrokerDrained
             | Self::UplinkKilled
@@ -128,10 +154,14 @@ pub async fn run(fault: Fault) -> Result<Row> {
     let network = fault.needs().contains(&Need::Namespaces).then(Netlab::new).transpose()?;
     let host = network.as_ref().map_or(Options::default().host, |network| IpAddr::V4(network.host()));
     let mut installation = Installation::start_with(Options { host, ..Options::default() })?;
-    let machine = Machine::start_in(&installation, "m", network.as_ref().map(Netlab::name))?;
+    let mut machine = Machine::start_in(&installation, "m", network.as_ref().map(Netlab::name))?;
+    let proxy = match &network {
+        Some(network) if fault == Fault::Proxy => Some(behind_a_proxy(network, &installation, &mut machine)?),
+        _ => None,
+    };
     let mut traffic = Traffic::start(&installation, &machine).await?;
     let shells = machine.shells()?;
-    let back = Scene { fault, network: network.as_ref(), machine: &machine }
+    let back = Scene { fault, network: network.as_ref(), machine: &machine, proxy: RefCell::new(proxy) }
         .play(&mut installation, &mut traffic)
         .await?;
     ensure!(shells.iter().all(|pid| is_alive(*pid)), "a shell died");
@@ -140,10 +170,23 @@ pub async fn run(fault: Fault) -> Result<Row> {
     Ok(Row { fault, outcome, back })
 }
 
+/// Leaves the agent no way but a proxy, and starts it anew there.
+fn behind_a_proxy(network: &Netlab, installation: &Installation, machine: &mut Machine) -> Result<Proxy> {
+    let proxy = Proxy::start(network.host(), installation.scratch())?;
+    machine.stop_agent()?;
+    network.block_udp()?;
+    network.block_tcp_to(installation.tunnel_port())?;
+    machine.set("HTTPS_PROXY", &proxy.url());
+    machine.start_agent()?;
+    machine.wait_online(true)?;
+    Ok(proxy)
+}
+
 struct Scene<'a> {
     fault: Fault,
     network: Option<&'a Netlab>,
     machine: &'a Machine,
+    proxy: RefCell<Option<Proxy>>,
 }
 
 impl Scene<'_> {
@@ -181,6 +224,14 @@ impl Scene<'_> {
                 self.network()?.move_to(77)?;
                 traffic.type_some()?;
             }
+            Fault::UdpBlocked => return self.without_udp(traffic).await,
+            Fault::Proxy => {
+                let mut proxy = self.proxy.borrow_mut();
+                let proxy = proxy.as_mut().ok_or_else(|| anyhow::anyhow!("no proxy"))?;
+                proxy.stop()?;
+                traffic.type_some()?;
+                proxy.run()?;
+            }
             Fault::Sleep => self.sleep(traffic).await?,
             Fault::Flood => return self.flood(installation, traffic).await,
             Fault::SlowViewer => return self.slow_viewer(installation, traffic).await,
@@ -196,6 +247,29 @@ impl Scene<'_> {
         self.network()?.shape(shape);
         traffic.drive_for(BAD).await?;
         traffic.type_some()
+    }
+
+    /// Typing works again over TCP; then UDP is allowed, and the tunnel goes back to QUIC by itself.
+    async fn without_udp(&self, traffic: &mut Traffic) -> Result<Duration> {
+        let network = self.network()?;
+        network.block_udp()?;
+        traffic.type_some()?;
+        let back = traffic.until_back().await?;
+        self.until_over("tcp", traffic).await?;
+        network.allow_udp()?;
+        traffic.type_some()?;
+        self.until_over("quic", traffic).await?;
+        Ok(back)
+    }
+
+    /// Waits until control sees the machine's tunnel over this transport.
+    async fn until_over(&self, transport: &str, traffic: &mut Traffic) -> Result<()> {
+        let began = Instant::now();
+        while self.machine.seen_by_control()?["transport"] != transport {
+            ensure!(began.elapsed() < Duration::from_secs(40), "the tunnel is not over {transport}");
+            traffic.drive_for(LOOK).await?;
+        }
+        Ok(())
     }
 
     /// Stops every process of the agent, its shells too, as a closed lid does.

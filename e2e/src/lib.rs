@@ -15,6 +15,7 @@ pub mod machine;
 pub mod netlab;
 pub mod network;
 pub mod process;
+pub mod proxy;
 pub mod screen;
 pub mod traffic;
 pub mod viewer;

@@ -27,6 +27,8 @@ pub struct Machine {
     /// Network namespace the agent runs in.
     namespace: Option<String>,
     log: String,
+    /// Further environment of the agent.
+    environment: Vec<(String, String)>,
     api: Api,
     dir: TempDir,
 }
@@ -64,6 +66,8 @@ impl Machine {
             agent: None,
             namespace: namespace.map(str::to_owned),
             log: installation.options().log.clone(),
+            // A test does not wait for half a minute until a tunnel over TCP looks for QUIC.
+            environment: vec![("REXEC_TEST_QUIC_PROBE_MS".into(), "2000".into())],
             api: installation.owner().clone(),
             dir: tempfile::Builder::new().prefix("rexec-m-").tempdir()?,
         })
@@ -92,6 +96,11 @@ impl Machine {
         let registration: Value = serde_json::from_str(&text)?;
         self.id = registration["machine"].as_str().context("no machine in the registration")?.parse()?;
         Ok(())
+    }
+
+    /// Sets a variable of the agent's environment, from its next start on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.into(), value.into()));
     }
 
     /// Starts the agent, in the foreground of a process of its own.
@@ -127,6 +136,10 @@ impl Machine {
                 command
             }
         };
+        for name in ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"] {
+            command.env_remove(name);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env("REXEC_AGENT_DIR", self.dir.path()).env("REXEC_LOG", &self.log);
         Ok(command)
     }

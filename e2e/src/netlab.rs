@@ -141,6 +141,19 @@ impl Netlab {
         self.inside("nft", &[rules])
     }
 
+    /// Drops TCP from the namespace to this port, as a wall does that wants a proxy used.
+    ///
+    /// # Errors
+    /// When nftables refuses.
+    pub fn block_tcp_to(&self, port: u16) -> Result<()> {
+        let rules = format!(
+            "add table inet wall; \
+             add chain inet wall out {{ type filter hook output priority 0; }}; \
+             add rule inet wall out tcp dport {port} drop"
+        );
+        self.inside("nft", &[&rules])
+    }
+
     /// Lets UDP pass again.
     ///
     /// # Errors

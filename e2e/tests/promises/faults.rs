@@ -2,11 +2,14 @@
 //!
 //! Each row of the fault matrix ([`rexec_e2e::faults`]) is held to its bar here; `make faults` prints the same rows as a table.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use rexec_e2e::faults::{Fault, run};
 use rexec_e2e::grounds::can_run;
+use rexec_e2e::installation::Options;
+use rexec_e2e::netlab::Netlab;
 use rexec_e2e::process::is_alive;
 use rexec_e2e::viewer::shell;
 use rexec_e2e::{Installation, Machine, ViewerClient};
@@ -63,6 +66,36 @@ async fn a_round_trip_of_300_ms_costs_no_byte() -> Result<()> {
 #[tokio::test]
 async fn a_machine_that_moves_to_another_address_keeps_its_session() -> Result<()> {
     costs_nothing(Fault::AgentMoves).await
+}
+
+#[tokio::test]
+async fn nw_02_udp_that_is_blocked_costs_no_byte_and_quic_is_taken_again() -> Result<()> {
+    costs_nothing(Fault::UdpBlocked).await
+}
+
+#[tokio::test]
+async fn an_agent_behind_a_firewall_that_drops_udp_comes_online_over_tcp_and_says_why() -> Result<()> {
+    if !can_run(Fault::UdpBlocked.needs()) {
+        return Ok(());
+    }
+    let network = Netlab::new()?;
+    network.block_udp()?;
+    let options = Options { host: IpAddr::V4(network.host()), ..Options::default() };
+    let installation = Installation::start_with(options)?;
+    let machine = Machine::start_in(&installation, "m", Some(network.name()))?;
+    let mut viewer = ViewerClient::open(installation.owner(), machine.id(), shell()).await?;
+    viewer.type_bytes(b"echo re''ady\n")?;
+    viewer.wait_for("ready", SOON).await?;
+    ensure!(machine.seen_by_control()?["transport"] == "tcp", "{:?}", machine.seen_by_control()?);
+    let status = machine.command()?.arg("status").output()?;
+    let status = String::from_utf8_lossy(&status.stdout);
+    ensure!(status.contains("over tcp") && status.contains("got no answer"), "{status}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_the_only_way_out_may_be_started_anew() -> Result<()> {
+    costs_nothing(Fault::Proxy).await
 }
 
 #[tokio::test]
