@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod limits;
 pub mod log;
 pub mod message;
+pub mod mux;
 pub mod pacing;
 pub mod pki;
 pub mod proof;
