@@ -9,7 +9,8 @@ use quinn::Endpoint;
 use rexec_shared::broker_link::{FromBroker, ToBroker};
 use rexec_shared::close::CloseCode;
 use rexec_shared::pki::Identity;
-use tokio::sync::mpsc;
+use rustls::ServerConfig;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -19,9 +20,8 @@ use crate::config::{BrokerConfig, StartError};
 use crate::counters::{Counters, Counts};
 use crate::endpoint;
 use crate::limits::{CLOSE_DEADLINE, CLOSE_PARTS, CLOSE_SPREAD};
-use crate::listener;
+use crate::listener::{self, Listeners};
 use crate::registry::{ControlLink, Registry};
-use crate::tunnel::quic_code;
 use crate::viewer;
 
 /// A running broker. Cheap to clone; the broker ends when the last clone is dropped, or by [`Broker::drain`].
@@ -38,13 +38,15 @@ struct Inner {
     viewer_door: Arc<viewer::Door>,
     viewers: TaskTracker,
     tunnels: TaskTracker,
-    /// The registry's task.
+    /// The registry's task, and the one that takes dials.
     registrar: TaskTracker,
-    /// The task that takes dials; it ends with the endpoint.
+    /// The task that takes dials.
     listener: AbortHandle,
     stop: CancellationToken,
     ca_pem: String,
     reset_key: [u8; 64],
+    /// What is shown to dials over TCP.
+    tls: watch::Sender<Arc<ServerConfig>>,
 }
 
 /// Where agents and viewers of a broker that ends may go.
@@ -69,9 +71,13 @@ impl Broker {
         to_control: mpsc::Sender<FromBroker>,
         from_control: mpsc::Receiver<ToBroker>,
     ) -> Result<Self, StartError> {
-        let endpoint = endpoint::bind(&config)?;
-        let tunnel_addr =
-            endpoint.local_addr().map_err(|source| StartError::Bind { addr: config.tunnel_addr, source })?;
+        let (endpoint, tcp) = endpoint::bind(&config)?;
+        let tunnel_addr = endpoint.local_addr().map_err(|source| StartError::Bind {
+            protocol: "udp",
+            addr: config.tunnel_addr,
+            source,
+        })?;
+        let (tls, shown) = watch::channel(Arc::new(endpoint::tls_config(&config.identity, &config.ca_pem)?));
         let counters = Arc::new(Counters::default());
         let stop = CancellationToken::new();
         let (viewers, tunnels) = (TaskTracker::new(), TaskTracker::new());
@@ -85,7 +91,8 @@ impl Broker {
             counters: counters.clone(),
             tunnels: tunnels.clone(),
         };
-        let listener = tokio::spawn(listener::run(endpoint.clone(), door, stop.clone())).abort_handle();
+        let listeners = Listeners { endpoint: endpoint.clone(), tcp, tls: shown };
+        let listener = registrar.spawn(listener::run(listeners, door, stop.clone())).abort_handle();
         let viewer_door = Arc::new(viewer::Door::new(
             registry.clone(),
             counters.clone(),
@@ -108,6 +115,7 @@ impl Broker {
                 stop,
                 ca_pem: config.ca_pem,
                 reset_key: config.reset_key,
+                tls,
             }),
         })
     }
@@ -140,8 +148,10 @@ impl Broker {
     /// # Errors
     /// When the identity cannot be read; the old one stays in use.
     pub fn renew(&self, identity: &Identity) -> Result<(), StartError> {
-        let Inner { endpoint, ca_pem, reset_key, .. } = &*self.inner;
-        endpoint.set_server_config(Some(endpoint::server_config(identity, ca_pem, reset_key)?));
+        let Inner { endpoint, ca_pem, reset_key, tls, .. } = &*self.inner;
+        let config = endpoint::tls_config(identity, ca_pem)?;
+        endpoint.set_server_config(Some(endpoint::server_config(config.clone(), reset_key)?));
+        tls.send_replace(Arc::new(config));
         Ok(())
     }
 
@@ -194,7 +204,8 @@ impl Inner {
 
     fn end(&self) {
         self.stop.cancel();
-        self.endpoint.close(quic_code(CloseCode::Draining), CloseCode::Draining.name().as_bytes());
+        let code = CloseCode::Draining;
+        self.endpoint.close(quinn::VarInt::from_u32(code.number()), code.name().as_bytes());
     }
 }
 

@@ -1,18 +1,18 @@
-//! A tunnel's connection, and the room that its viewers' streams have in it.
+//! A tunnel's path, and the room that its viewers' streams have in it.
 //!
 //! Invariant: the send window has a whole stream window for each stream that stands and [`crate::limits::SPARE_WINDOWS`] more, so that bytes
 //! of streams whose path is slow or whose agent does not read never keep the control stream waiting.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use rexec_tunnel::{Path, PathEnd, RecvStream, SendStream};
 
 use crate::limits::send_window;
 
 /// What streams are opened on.
 #[derive(Debug, Clone)]
 pub(crate) struct Carrier {
-    connection: Connection,
+    path: Path,
     /// Held while the window is set, so that the newest count is the one that stays.
     lanes: Arc<Mutex<u32>>,
 }
@@ -22,13 +22,13 @@ pub(crate) struct Carrier {
 pub(crate) struct Lane(Carrier);
 
 impl Carrier {
-    pub(crate) fn new(connection: Connection) -> Self {
-        Self { connection, lanes: Arc::default() }
+    pub(crate) fn new(path: Path) -> Self {
+        Self { path, lanes: Arc::default() }
     }
 
     /// Opens a stream and makes room for it.
-    pub(crate) async fn open(&self) -> Result<(SendStream, RecvStream, Lane), ConnectionError> {
-        let (send, recv) = self.connection.open_bi().await?;
+    pub(crate) async fn open(&self) -> Result<(SendStream, RecvStream, Lane), PathEnd> {
+        let (send, recv) = self.path.open_bi().await?;
         self.count(|lanes| lanes.saturating_add(1));
         Ok((send, recv, Lane(self.clone())))
     }
@@ -41,7 +41,7 @@ impl Carrier {
     fn count(&self, change: impl Fn(u32) -> u32) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         *lanes = change(*lanes);
-        self.connection.set_send_window(send_window(*lanes));
+        self.path.set_send_window(send_window(*lanes));
     }
 }
 

@@ -11,7 +11,7 @@ use thiserror::Error;
 pub struct BrokerConfig {
     /// The broker's name, told to agents in `Welcome` and written into the log.
     pub name: String,
-    /// Where agents dial, UDP; port 0 takes a free one.
+    /// Where agents dial, UDP and TCP alike; port 0 takes one that is free for both.
     pub tunnel_addr: SocketAddr,
     /// The broker's certificate and key, from [`rexec_shared::pki::Authority::broker`].
     pub identity: Identity,
@@ -30,8 +30,10 @@ pub struct BrokerConfig {
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The tunnel address cannot be bound.
-    #[error("cannot listen for tunnels on udp {addr}: {source}")]
+    #[error("cannot listen for tunnels on {protocol} {addr}: {source}")]
     Bind {
+        /// `udp` or `tcp`: both are needed.
+        protocol: &'static str,
         /// The address asked for.
         addr: SocketAddr,
         /// What the system said.

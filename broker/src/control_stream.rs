@@ -1,11 +1,11 @@
 //! The control stream of a tunnel: whole frames in, whole messages out, both within their limits.
 
 use bytes::BytesMut;
-use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use rexec_shared::close::CloseCode;
 use rexec_shared::frame::{Decoder, FrameError};
 use rexec_shared::message::MessageError;
 use rexec_shared::tunnel::{AgentMessage, BrokerMessage};
+use rexec_tunnel::{RecvEnd, RecvStream, SendEnd, SendStream};
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -28,10 +28,10 @@ pub(crate) enum ControlError {
     Ended,
     /// The agent reset it, or the tunnel is lost.
     #[error("control stream: {0}")]
-    Read(#[from] ReadError),
+    Read(#[from] RecvEnd),
     /// The agent stopped it, or the tunnel is lost.
     #[error("control stream: {0}")]
-    Write(#[from] WriteError),
+    Write(#[from] SendEnd),
     /// The agent left it unread.
     #[error("the agent left its control stream unread for {} s", CONTROL_WRITE_DEADLINE.as_secs())]
     Unread,
@@ -43,10 +43,8 @@ impl ControlError {
         match self {
             Self::Frame(_) | Self::Message(_) => CloseCode::ProtocolError,
             Self::Ended => CloseCode::Done,
-            Self::Read(ReadError::ConnectionLost(_)) | Self::Write(WriteError::ConnectionLost(_)) => {
-                CloseCode::TunnelLost
-            }
-            Self::Read(_) | Self::Write(_) => CloseCode::ProtocolError,
+            Self::Read(RecvEnd::Lost) | Self::Write(SendEnd::Lost) => CloseCode::TunnelLost,
+            Self::Read(RecvEnd::Reset(_)) | Self::Write(SendEnd::Stopped(_)) => CloseCode::ProtocolError,
             Self::Unread => CloseCode::TooSlow,
         }
     }
@@ -76,8 +74,8 @@ impl ControlStream {
                 }
             }
             self.release_buffer();
-            let chunk = self.recv.read_chunk(READ_MAX, true).await?.ok_or(ControlError::Ended)?;
-            self.decoder.push(&chunk.bytes);
+            let chunk = self.recv.read_chunk(READ_MAX).await?.ok_or(ControlError::Ended)?;
+            self.decoder.push(&chunk);
         }
     }
 

@@ -1,7 +1,8 @@
-//! The QUIC endpoint that agents dial: TLS, transport limits, keys that survive a restart.
+//! What agents dial, QUIC and TCP on the same port: TLS, transport limits, keys that survive a restart.
 //!
 //! No knob is left at a library's default: each stands here with its reason (DESIGN §5, THREATS MA-02, NW-01, NW-03, NW-05).
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,25 +23,54 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
 
 use crate::config::{BrokerConfig, StartError};
 use crate::limits::{
-    HANDSHAKES_MAX, INCOMING_BUFFER, INCOMING_BUFFER_TOTAL, RESET_INTERVAL, RETRY_TOKEN_LIFE, SOCKET_BUFFER,
-    STREAM_WINDOW, TUNNEL_WINDOW, UDP_PAYLOAD_MAX, send_window,
+    HANDSHAKES_MAX, INCOMING_BUFFER, INCOMING_BUFFER_TOTAL, PORT_TRIES, RESET_INTERVAL, RETRY_TOKEN_LIFE,
+    SOCKET_BUFFER, STREAM_WINDOW, TCP_BACKLOG, TUNNEL_WINDOW, UDP_PAYLOAD_MAX, send_window,
 };
 
-/// Binds the socket and starts the endpoint; nothing is accepted yet.
-pub(crate) fn bind(config: &BrokerConfig) -> Result<quinn::Endpoint, StartError> {
-    let bind_error = |source| StartError::Bind { addr: config.tunnel_addr, source };
-    let server = server_config(&config.identity, &config.ca_pem, &config.reset_key)?;
-    let socket = socket(config.tunnel_addr).map_err(bind_error)?;
-    quinn::Endpoint::new(
-        endpoint_config(&config.reset_key)?,
-        Some(server),
-        socket,
-        Arc::new(quinn::TokioRuntime),
-    )
-    .map_err(bind_error)
+/// Binds both sockets and starts the endpoint; nothing is accepted yet.
+pub(crate) fn bind(config: &BrokerConfig) -> Result<(quinn::Endpoint, TcpListener), StartError> {
+    let addr = config.tunnel_addr;
+    let server = server_config(tls_config(&config.identity, &config.ca_pem)?, &config.reset_key)?;
+    let (udp, tcp) = sockets(addr)?;
+    let bind_error = |protocol| move |source| StartError::Bind { protocol, addr, source };
+    let tcp = TcpListener::from_std(tcp).map_err(bind_error("tcp"))?;
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let endpoint = quinn::Endpoint::new(endpoint_config(&config.reset_key)?, Some(server), udp, runtime);
+    Ok((endpoint.map_err(bind_error("udp"))?, tcp))
+}
+
+/// The same port for both. Where any was asked for, one that is free for UDP may be taken for TCP: another is tried then.
+fn sockets(addr: SocketAddr) -> Result<(UdpSocket, std::net::TcpListener), StartError> {
+    let mut tries = if addr.port() == 0 { PORT_TRIES } else { 1 };
+    loop {
+        let udp_error = |source| StartError::Bind { protocol: "udp", addr, source };
+        let udp = socket(addr).map_err(udp_error)?;
+        let bound = udp.local_addr().map_err(udp_error)?;
+        tries -= 1;
+        match tcp_socket(bound) {
+            Ok(tcp) => return Ok((udp, tcp)),
+            Err(error) if error.kind() == ErrorKind::AddrInUse && tries > 0 => {}
+            Err(source) => return Err(StartError::Bind { protocol: "tcp", addr: bound, source }),
+        }
+    }
+}
+
+/// `SO_REUSEADDR` is on, unlike UDP's: it lets a restart bind beside what its predecessor left in `TIME_WAIT`, and never beside another
+/// listener.
+fn tcp_socket(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(TCP_BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// `SO_REUSEADDR` stays off: UDP ports know no `TIME_WAIT`, so a restart binds at once without it, and with it a second broker
@@ -102,14 +132,12 @@ fn endpoint_config(secret: &[u8; 64]) -> Result<EndpointConfig, StartError> {
     Ok(config)
 }
 
-/// What is shown to dials from here on: a certificate and its key, everything else from what the broker was told at its start.
+/// What is shown to dials over QUIC from here on.
 pub(crate) fn server_config(
-    identity: &Identity,
-    ca_pem: &str,
+    tls: rustls::ServerConfig,
     reset_key: &[u8; 64],
 ) -> Result<ServerConfig, StartError> {
-    let tls = QuicServerConfig::try_from(tls_config(identity, ca_pem)?)
-        .map_err(|error| StartError::Tls(error.to_string()))?;
+    let tls = QuicServerConfig::try_from(tls).map_err(|error| StartError::Tls(error.to_string()))?;
     let token_key = Keys::new(reset_key).derive("rexec address tokens");
     let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&token_key);
     let mut server = ServerConfig::new(Arc::new(tls), Arc::new(token_key));
@@ -129,9 +157,9 @@ pub(crate) fn server_config(
     Ok(server)
 }
 
-/// TLS 1.3 with certificates of our own authority on both sides. Nothing is resumed: every dial shows its certificate anew, so that an
+/// TLS of both transports: 1.3 with certificates of our own authority on both sides. Nothing is resumed: every dial shows its certificate anew, so that an
 /// expired one is an end, and there is no early data to replay (THREATS NW-05).
-fn tls_config(identity: &Identity, ca_pem: &str) -> Result<rustls::ServerConfig, StartError> {
+pub(crate) fn tls_config(identity: &Identity, ca_pem: &str) -> Result<rustls::ServerConfig, StartError> {
     let provider = Arc::new(default_provider());
     let tls_error = |error: rustls::Error| StartError::Tls(error.to_string());
     let mut roots = RootCertStore::empty();

@@ -16,6 +16,12 @@ pub(crate) const HALF_OPEN_PER_PREFIX: usize = 32;
 pub(crate) const HALF_OPEN_UNPROVEN: usize = 16;
 /// From the first packet to the agent's `Hello`.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long no dial is accepted over TCP after the system refused one.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Dials over TCP that the kernel completes before they are accepted; the loop awaits no peer, so a storm of this size waits milliseconds.
+pub(crate) const TCP_BACKLOG: i32 = 1_024;
+/// Ports tried when any free one was asked for and those free for UDP are taken for TCP.
+pub(crate) const PORT_TRIES: usize = 16;
 /// Life of a retry token.
 pub(crate) const RETRY_TOKEN_LIFE: Duration = Duration::from_secs(15);
 /// Bytes kept for one dial before it is accepted: a client hello with a post-quantum share takes two packets.

@@ -1,22 +1,26 @@
 //! Where agents come in: the accept loop and the handshake up to `Welcome`.
 //!
-//! The loop awaits no peer: each handshake is a task with a deadline, counted by [`HalfOpen`] (THREATS MA-11, NW-03). Who an agent is, its
+//! QUIC and TCP come in by the same loop, count at the same gate, and go the same way once TLS has verified the certificate. The loop awaits no peer: each handshake is a task with a deadline, counted by [`HalfOpen`] (THREATS MA-11, NW-03). Who an agent is, its
 //! certificate alone decides; `Hello.machine` is only compared with it (THREATS MA-01).
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use quinn::{Connection, ConnectionError, Endpoint, Incoming};
+use quinn::{ConnectionError, Endpoint, Incoming};
 use rexec_shared::PROTOCOL_VERSION;
 use rexec_shared::broker_link::FromBroker;
 use rexec_shared::close::CloseCode;
 use rexec_shared::pki::MachineName;
 use rexec_shared::tunnel::{AgentMessage, Hello};
-use rustls_pki_types::CertificateDer;
+use rexec_tunnel::tcp::{self, HandshakeError};
+use rexec_tunnel::{Path, PathEnd};
+use rustls::ServerConfig;
 use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -25,15 +29,19 @@ use crate::carrier::Carrier;
 use crate::control_stream::{ControlError, ControlStream};
 use crate::counters::Counters;
 use crate::half_open::{Decision, HalfOpen, Origin};
-use crate::limits::HANDSHAKE_DEADLINE;
+use crate::limits::{ACCEPT_PAUSE, HANDSHAKE_DEADLINE};
 use crate::registry::{NewTunnel, Registered, Registry};
-use crate::tunnel::{Presence, Tunnel, clip, close};
+use crate::tunnel::{Presence, Tunnel, clip};
 
 /// Why a dial came to nothing.
 #[derive(Debug, Error)]
 enum DialError {
     #[error("handshake: {0}")]
     Quic(#[from] ConnectionError),
+    #[error("handshake: {0}")]
+    Tcp(#[from] HandshakeError),
+    #[error("before the hello: {0}")]
+    Lost(#[from] PathEnd),
     #[error("the handshake took longer than {} s", HANDSHAKE_DEADLINE.as_secs())]
     TooSlow,
     #[error("the certificate names no machine")]
@@ -51,7 +59,7 @@ enum DialError {
 impl DialError {
     fn close_code(&self) -> CloseCode {
         match self {
-            Self::Quic(_) => CloseCode::TunnelLost,
+            Self::Quic(_) | Self::Tcp(_) | Self::Lost(_) => CloseCode::TunnelLost,
             Self::TooSlow => CloseCode::TooSlow,
             Self::NoMachine | Self::OtherMachine { .. } => CloseCode::WrongInstallation,
             Self::Control(error) => error.close_code(),
@@ -72,22 +80,72 @@ pub(crate) struct Door {
     pub(crate) tunnels: TaskTracker,
 }
 
+/// Where dials come in.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) tcp: TcpListener,
+    /// What is shown to dials over TCP; the endpoint has its own.
+    pub(crate) tls: watch::Receiver<Arc<ServerConfig>>,
+}
+
 /// Accepts dials until `stop` is cancelled.
-pub(crate) async fn run(endpoint: Endpoint, door: Door, stop: CancellationToken) {
+pub(crate) async fn run(listeners: Listeners, door: Door, stop: CancellationToken) {
+    let Listeners { endpoint, tcp, tls } = listeners;
     let mut handshakes = Handshakes::default();
+    let mut tcp_after = Instant::now();
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
             Some(ended) = handshakes.tasks.join_next_with_id() => handshakes.handle_end(ended),
             incoming = endpoint.accept() => match incoming {
-                Some(incoming) => handshakes.handle_dial(incoming, &door),
+                Some(incoming) => handshakes.handle_quic(incoming, &door),
                 None => break,
+            },
+            accepted = accept_after(tcp_after, &tcp) => match accepted {
+                Ok((socket, address)) => {
+                    let tls = tls.borrow().clone();
+                    handshakes.handle_tcp(Dial::Tcp { socket, address, tls }, &door);
+                }
+                // Most often this process is out of descriptors: trying again at once would only burn a core.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a dial over TCP");
+                    tcp_after = Instant::now() + ACCEPT_PAUSE;
+                }
             },
         }
         door.counters.handshakes.set(handshakes.gate.total());
         // A flood of dials gives way to the tunnels that stand.
         tokio::task::coop::consume_budget().await;
+    }
+}
+
+async fn accept_after(time: Instant, tcp: &TcpListener) -> std::io::Result<(TcpStream, SocketAddr)> {
+    sleep_until(time).await;
+    tcp.accept().await
+}
+
+/// A dial whose handshake may begin.
+#[derive(Debug)]
+enum Dial {
+    Quic(Incoming),
+    Tcp { socket: TcpStream, address: SocketAddr, tls: Arc<ServerConfig> },
+}
+
+impl Dial {
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Quic(incoming) => incoming.remote_address(),
+            Self::Tcp { address, .. } => *address,
+        }
+    }
+
+    async fn connect(self) -> Result<Path, DialError> {
+        Ok(match self {
+            Self::Quic(incoming) => Path::Quic(incoming.accept()?.await?),
+            Self::Tcp { socket, tls, .. } => Path::Tcp(tcp::accept(socket, tls).await?),
+        })
     }
 }
 
@@ -100,13 +158,10 @@ struct Handshakes {
 }
 
 impl Handshakes {
-    fn handle_dial(&mut self, incoming: Incoming, door: &Door) {
+    fn handle_quic(&mut self, incoming: Incoming, door: &Door) {
         let origin = Origin::new(incoming.remote_address().ip(), incoming.remote_address_validated());
         match self.gate.handle_dial(origin) {
-            Decision::Begin => {
-                let task = self.tasks.spawn(handshake(incoming, door.clone()));
-                self.origins.insert(task.id(), origin);
-            }
+            Decision::Begin => self.begin(Dial::Quic(incoming), origin, door),
             Decision::Retry => {
                 if let Err(error) = incoming.retry() {
                     error.into_incoming().ignore();
@@ -117,6 +172,20 @@ impl Handshakes {
                 incoming.ignore();
             }
         }
+    }
+
+    /// TCP's own handshake has proven the address. One that must wait is closed: its agent comes again after a pause of its own.
+    fn handle_tcp(&mut self, dial: Dial, door: &Door) {
+        let origin = Origin::new(dial.address().ip(), true);
+        match self.gate.handle_dial(origin) {
+            Decision::Begin => self.begin(dial, origin, door),
+            Decision::Retry | Decision::Ignore => door.counters.tunnels_refused.add(1),
+        }
+    }
+
+    fn begin(&mut self, dial: Dial, origin: Origin, door: &Door) {
+        let task = self.tasks.spawn(handshake(dial, door.clone()));
+        self.origins.insert(task.id(), origin);
     }
 
     fn handle_end(&mut self, ended: Result<(Id, ()), JoinError>) {
@@ -134,11 +203,11 @@ impl Handshakes {
 }
 
 /// One dial: ends in a tunnel's task, or in a refusal that is told, counted and logged.
-async fn handshake(incoming: Incoming, door: Door) {
-    let address = incoming.remote_address();
+async fn handshake(dial: Dial, door: Door) {
+    let address = dial.address();
     let deadline = Instant::now() + HANDSHAKE_DEADLINE;
-    let connection = match timeout_at(deadline, connect(incoming)).await.unwrap_or(Err(DialError::TooSlow)) {
-        Ok(connection) => connection,
+    let path = match timeout_at(deadline, dial.connect()).await.unwrap_or(Err(DialError::TooSlow)) {
+        Ok(path) => path,
         Err(error) => {
             door.counters.tunnels_refused.add(1);
             // Anybody can cause this line, so it is not for every day.
@@ -146,30 +215,25 @@ async fn handshake(incoming: Incoming, door: Door) {
             return;
         }
     };
-    let greeted =
-        timeout_at(deadline, greet(&connection, address, &door)).await.unwrap_or(Err(DialError::TooSlow));
+    let greeted = timeout_at(deadline, greet(&path, address, &door)).await.unwrap_or(Err(DialError::TooSlow));
     let tunnel = match greeted {
         // No peer is awaited here, so no deadline may tear a tunnel from its registration.
-        Ok(new) => register(new, &connection, &door).await,
+        Ok(new) => register(new, &path, &door).await,
         Err(error) => Err(error),
     };
     match tunnel {
         Ok(tunnel) => {
             door.counters.tunnels_total.add(1);
-            tracing::info!(machine = %tunnel.name.machine, tunnel = tunnel.number, %address, "tunnel up");
+            tracing::info!(machine = %tunnel.name.machine, tunnel = tunnel.number, %address, transport = path.transport().name(), "tunnel up");
             door.tunnels.spawn(tunnel.run());
         }
         Err(error) => {
             door.counters.tunnels_refused.add(1);
             let code = error.close_code();
-            close(&connection, code);
+            path.close(code);
             tracing::info!(%address, code = code.name(), %error, "dial refused");
         }
     }
-}
-
-async fn connect(incoming: Incoming) -> Result<Connection, DialError> {
-    Ok(incoming.accept()?.await?)
 }
 
 /// An agent that has shown who it is and said hello.
@@ -180,10 +244,10 @@ struct Greeted {
     control: ControlStream,
 }
 
-async fn greet(connection: &Connection, address: SocketAddr, door: &Door) -> Result<Greeted, DialError> {
-    let name = machine_name(connection).ok_or(DialError::NoMachine)?;
+async fn greet(path: &Path, address: SocketAddr, door: &Door) -> Result<Greeted, DialError> {
+    let name = machine_name(path).ok_or(DialError::NoMachine)?;
     let address = address.to_string();
-    let (send, recv) = connection.accept_bi().await?;
+    let (send, recv) = path.accept_bi().await?;
     let mut control = ControlStream::new(send, recv);
     let hello = hello(&mut control).await?;
     if hello.machine == name.machine {
@@ -198,18 +262,19 @@ async fn greet(connection: &Connection, address: SocketAddr, door: &Door) -> Res
     Err(DialError::OtherMachine { claimed })
 }
 
-async fn register(greeted: Greeted, connection: &Connection, door: &Door) -> Result<Tunnel, DialError> {
+async fn register(greeted: Greeted, path: &Path, door: &Door) -> Result<Tunnel, DialError> {
     let Greeted { name, address, hello, control } = greeted;
     let presence = Presence::new(hello.sessions.clone());
-    let carrier = Carrier::new(connection.clone());
-    let new = NewTunnel { name, connection: carrier.clone(), address: address.clone(), hello };
+    let carrier = Carrier::new(path.clone());
+    let transport = path.transport();
+    let new = NewTunnel { name, connection: carrier.clone(), address: address.clone(), transport, hello };
     let Registered { number, orders } = door.registry.up(new).await.map_err(DialError::Refused)?;
     Ok(Tunnel {
         name,
         number,
         address,
         broker: door.broker.clone(),
-        connection: connection.clone(),
+        path: path.clone(),
         carrier,
         control,
         orders,
@@ -219,9 +284,8 @@ async fn register(greeted: Greeted, connection: &Connection, door: &Door) -> Res
 }
 
 /// Who the certificate says it is; the TLS layer has verified it against our own authority.
-fn machine_name(connection: &Connection) -> Option<MachineName> {
-    let identity = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    MachineName::from_certificate(identity.first()?).ok()
+fn machine_name(path: &Path) -> Option<MachineName> {
+    MachineName::from_certificate(path.peer_certificates()?.first()?).ok()
 }
 
 async fn hello(control: &mut ControlStream) -> Result<Hello, DialError> {

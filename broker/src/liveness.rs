@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::limits::{ANSWER_BUSY, ANSWER_IDLE, SILENCE_BUSY, SILENCE_IDLE};
 
-/// How often datagrams are counted at least: they are noticed when they are counted, and not before. An agent's own pings bring it about, but
+/// How often arrivals are counted at least: they are noticed when they are counted, and not before. An agent's own pings bring it about, but
 /// its acknowledgements, which come a little later, do not.
 const LOOK_IDLE: Duration = Duration::from_secs(3);
 /// The same while viewers are attached.
@@ -31,21 +31,21 @@ pub(crate) enum Due {
 #[derive(Debug)]
 pub(crate) struct Liveness {
     heard: Instant,
-    /// Datagrams received when that was noticed.
-    datagrams: u64,
+    /// What had arrived when that was noticed.
+    received: u64,
     asked: Option<Instant>,
 }
 
 impl Liveness {
     /// An agent that was heard just now.
-    pub(crate) fn new(now: Instant, datagrams: u64) -> Self {
-        Self { heard: now, datagrams, asked: None }
+    pub(crate) fn new(now: Instant, received: u64) -> Self {
+        Self { heard: now, received, asked: None }
     }
 
-    /// What is due, with so many datagrams received in all, and viewers attached or not.
-    pub(crate) fn poll(&mut self, now: Instant, datagrams: u64, busy: bool) -> Due {
-        if datagrams != self.datagrams {
-            *self = Self::new(now, datagrams);
+    /// What is due, with so much [received](rexec_tunnel::Path::received) in all, and viewers attached or not.
+    pub(crate) fn poll(&mut self, now: Instant, received: u64, busy: bool) -> Due {
+        if received != self.received {
+            *self = Self::new(now, received);
         }
         let (silence, answer, look) = if busy {
             (SILENCE_BUSY, ANSWER_BUSY, LOOK_BUSY)
@@ -119,8 +119,8 @@ mod tests {
         let start = Instant::now();
         let mut liveness = Liveness::new(start, 0);
         let mut now = start;
-        for datagrams in 0..100 {
-            assert!(matches!(liveness.poll(now, datagrams, true), Due::Wait(_)));
+        for received in 0..100 {
+            assert!(matches!(liveness.poll(now, received, true), Due::Wait(_)));
             now += SILENCE_BUSY - Duration::from_millis(1);
         }
         assert_eq!(liveness.poll(now + SILENCE_BUSY, 99, true), Due::Ask);

@@ -9,19 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use quinn::{Connection, ConnectionError};
 use rexec_shared::PROTOCOL_VERSION;
 use rexec_shared::close::CloseCode;
 use rexec_shared::limits::SESSIONS_MAX;
 use rexec_shared::pki::MachineName;
 use rexec_shared::tunnel::{AgentMessage, BrokerMessage, Hello, SessionInfo, Welcome};
+use rexec_tunnel::{Path, PathEnd};
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use crate::carrier::Carrier;
 use crate::control_stream::{ControlError, ControlStream};
-use crate::limits::{AGENT_TEXT_MAX, PRESENCE_INTERVAL, RTT_INTERVAL};
+use crate::limits::{AGENT_TEXT_MAX, CLOSE_DEADLINE, PRESENCE_INTERVAL, RTT_INTERVAL};
 use crate::liveness::{Due, Liveness};
 use crate::registry::{Leaving, Orders, Registry, unix_ms};
 
@@ -33,7 +33,7 @@ pub(crate) enum TunnelEnd {
     Ordered(CloseCode),
     /// The agent closed it, or its path died.
     #[error("{0}")]
-    Lost(#[from] ConnectionError),
+    Lost(#[from] PathEnd),
     /// It has been silent, and did not answer when asked.
     #[error("the agent fell silent")]
     Silent,
@@ -52,9 +52,7 @@ impl TunnelEnd {
     fn close_code(&self) -> CloseCode {
         match self {
             Self::Ordered(code) => *code,
-            Self::Lost(ConnectionError::ApplicationClosed(close)) => {
-                CloseCode::from_number(close.error_code.into_inner()).unwrap_or(CloseCode::Done)
-            }
+            Self::Lost(PathEnd::Closed(code)) => code.unwrap_or(CloseCode::Done),
             Self::Lost(_) | Self::Silent => CloseCode::TunnelLost,
             Self::Control(error) => error.close_code(),
             Self::SecondHello => CloseCode::ProtocolError,
@@ -71,7 +69,7 @@ pub(crate) struct Tunnel {
     pub(crate) address: String,
     /// The broker's name, for `Welcome`.
     pub(crate) broker: Arc<str>,
-    pub(crate) connection: Connection,
+    pub(crate) path: Path,
     pub(crate) carrier: Carrier,
     pub(crate) control: ControlStream,
     pub(crate) orders: watch::Receiver<Orders>,
@@ -86,12 +84,14 @@ impl Tunnel {
         let end = AssertUnwindSafe(self.serve()).catch_unwind().await;
         let end = end.unwrap_or(Err(TunnelEnd::Panicked)).err().unwrap_or(TunnelEnd::Panicked);
         let code = end.close_code();
-        close(&self.connection, code);
+        self.path.close(code);
         self.registry.down(self.name.machine, self.number, end.to_string()).await;
         tracing::info!(
             machine = %self.name.machine, org = %self.name.org, tunnel = self.number, address = self.address,
             code = code.name(), reason = %end, lasted_s = begun.elapsed().as_secs(), "tunnel ended"
         );
+        // Who ends the broker waits for this task: the agent is to hear why.
+        timeout(CLOSE_DEADLINE, self.path.gone()).await.ok();
     }
 
     /// Never returns `Ok`: a tunnel ends for a reason.
@@ -99,11 +99,11 @@ impl Tunnel {
         self.welcome().await?;
         let mut sent = Sent::default();
         self.obey(&mut sent).await?;
-        let connection = self.connection.clone();
-        let mut closed = pin!(connection.closed());
+        let path = self.path.clone();
+        let mut closed = pin!(path.closed());
         let mut measure = interval_at(Instant::now() + RTT_INTERVAL, RTT_INTERVAL);
         measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut liveness = Liveness::new(Instant::now().into(), self.datagrams());
+        let mut liveness = Liveness::new(Instant::now().into(), self.path.received());
         loop {
             let silent = self.silent_until(&mut liveness).await?;
             tokio::select! {
@@ -112,7 +112,7 @@ impl Tunnel {
                     changed.map_err(|_| TunnelEnd::Ordered(self.orders.borrow().close.unwrap_or(CloseCode::Internal)))?;
                     self.obey(&mut sent).await?;
                 }
-                error = &mut closed => return Err(error.into()),
+                end = &mut closed => return Err(end.into()),
                 message = self.control.next() => self.handle_message(message?).await?,
                 () = self.presence.due() => self.tell_presence().await,
                 _ = measure.tick() => self.measure().await?,
@@ -124,17 +124,12 @@ impl Tunnel {
     /// Asks an agent that has been silent, and ends the tunnel of one that did not answer; otherwise says when to look again.
     async fn silent_until(&mut self, liveness: &mut Liveness) -> Result<Instant, TunnelEnd> {
         loop {
-            match liveness.poll(Instant::now().into(), self.datagrams(), self.carrier.lanes() > 0) {
+            match liveness.poll(Instant::now().into(), self.path.received(), self.carrier.lanes() > 0) {
                 Due::Wait(until) => return Ok(until.into()),
                 Due::Ask => self.say(&BrokerMessage::Ping { t: unix_ms() }).await?,
                 Due::Lost => return Err(TunnelEnd::Silent),
             }
         }
-    }
-
-    /// Datagrams received on this tunnel: the plainest sign of life, whatever it is that arrives.
-    fn datagrams(&self) -> u64 {
-        self.connection.stats().udp_rx.datagrams
     }
 
     /// Sends a message; an order to close does not wait for an agent that leaves it unread.
@@ -191,19 +186,19 @@ impl Tunnel {
                 self.presence.measured = true;
                 self.say(&BrokerMessage::Pong { t }).await?;
             }
-            // Its arrival has given QUIC a fresh round trip and `Liveness` a datagram, which is all that was wanted.
+            // Its arrival has given the path a fresh round trip and `Liveness` a sign of life, which is all that was wanted.
             AgentMessage::Pong { .. } => {}
         }
         Ok(())
     }
 
-    /// Looks at QUIC's round trip. It is only as fresh as our last packet that needed an acknowledgement, so an agent that does not
+    /// Looks at the path's round trip. It is only as fresh as our last packet that needed an acknowledgement, so an agent that does not
     /// ping is pinged.
     async fn measure(&mut self) -> Result<(), TunnelEnd> {
         if !std::mem::take(&mut self.presence.measured) {
             self.say(&BrokerMessage::Ping { t: unix_ms() }).await?;
         }
-        self.presence.handle_rtt(self.connection.rtt());
+        self.presence.handle_rtt(self.path.rtt());
         Ok(())
     }
 
@@ -284,16 +279,6 @@ pub(crate) fn clip(mut hello: Hello) -> Hello {
     }
     hello.sessions.truncate(SESSIONS_MAX);
     hello
-}
-
-/// Closes a tunnel with a code of the table.
-pub(crate) fn close(connection: &Connection, code: CloseCode) {
-    connection.close(quic_code(code), code.name().as_bytes());
-}
-
-/// A close code as QUIC carries it.
-pub(crate) fn quic_code(code: CloseCode) -> quinn::VarInt {
-    quinn::VarInt::from_u32(code.number())
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use axum::routing::get;
 use rexec_shared::broker_link::FromBroker;
 use rexec_shared::close::CloseCode;
 use rexec_shared::ticket::PublicKey;
+use rexec_tunnel::{RecvStream, SendStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
@@ -230,8 +231,8 @@ impl From<CloseCode> for Refused {
 /// A stream that stands, its first frame sent.
 struct OpenedStream {
     first: FirstFrame,
-    send: quinn::SendStream,
-    recv: quinn::RecvStream,
+    send: SendStream,
+    recv: RecvStream,
     cut: oneshot::Receiver<CloseCode>,
     copied: Copied,
     _lane: Lane,
@@ -257,7 +258,7 @@ async fn attend(
     }
 }
 
-type Streams = (quinn::SendStream, quinn::RecvStream, Lane, oneshot::Receiver<CloseCode>);
+type Streams = (SendStream, RecvStream, Lane, oneshot::Receiver<CloseCode>);
 
 async fn open(
     socket: &mut Socket,

@@ -245,6 +245,7 @@ pub struct Mux {
     /// The `CLOSE` to send.
     goodbye: Option<(CloseCode, String)>,
     late: u64,
+    received: u64,
 }
 
 impl Mux {
@@ -266,6 +267,7 @@ impl Mux {
             end: None,
             goodbye: None,
             late: 0,
+            received: 0,
         }
     }
 
@@ -274,6 +276,7 @@ impl Mux {
     /// Takes received bytes, all of them.
     pub fn handle_input(&mut self, bytes: &[u8], now: Instant) {
         self.pulse.handle_heard(now);
+        self.received += 1;
         let mut decoder = std::mem::take(&mut self.decoder);
         let mut input = bytes;
         while self.end.is_none() {
@@ -502,6 +505,11 @@ impl Mux {
     /// Frames for streams that were over when they came.
     pub fn late(&self) -> u64 {
         self.late
+    }
+
+    /// How often bytes were received.
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     // --- within ---

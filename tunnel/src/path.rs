@@ -83,6 +83,15 @@ impl Path {
         }
     }
 
+    /// Returns when a path that has ended needs its socket no more: over TCP the peer has heard the end, or should have. QUIC's socket is its
+    /// endpoint's, and is not waited for here.
+    pub async fn gone(&self) {
+        match self {
+            Self::Quic(connection) => drop(connection.closed().await),
+            Self::Tcp(path) => path.gone().await,
+        }
+    }
+
     /// How the path ended, once it has.
     pub fn close_reason(&self) -> Option<PathEnd> {
         match self {
@@ -117,12 +126,25 @@ impl Path {
         }
     }
 
-    /// Sizes the window that QUIC's streams share, so that so many of them, each with `stream_window` bytes unread, leave room for one more.
-    /// Over TCP streams share no window.
-    pub fn set_streams_hint(&self, streams: u32, stream_window: u32) {
+    /// Sizes the window that QUIC's streams share for what is sent and not yet acknowledged, bytes. Over TCP streams share no window.
+    pub fn set_send_window(&self, bytes: u64) {
         if let Self::Quic(connection) = self {
-            let window = u64::from(streams.saturating_add(1)) * u64::from(stream_window);
-            connection.set_receive_window(VarInt::from_u64(window).unwrap_or(VarInt::MAX));
+            connection.set_send_window(bytes);
+        }
+    }
+
+    /// Grows with whatever arrives, on whichever stream: the plainest sign of life. Datagrams over QUIC, reads over TCP.
+    pub fn received(&self) -> u64 {
+        match self {
+            Self::Quic(connection) => connection.stats().udp_rx.datagrams,
+            Self::Tcp(path) => path.received(),
+        }
+    }
+
+    /// Asks the peer for a sign of life now: the machine woke, or the network changed. Over QUIC that is the application's ping.
+    pub fn probe(&self) {
+        if let Self::Tcp(path) = self {
+            path.probe();
         }
     }
 

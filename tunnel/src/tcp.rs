@@ -25,6 +25,7 @@ use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_util::sync::CancellationToken;
 
 use crate::end::{PathEnd, RecvEnd, SendEnd};
 use driver::Driver;
@@ -128,6 +129,8 @@ pub struct TcpPath(Arc<Handle>);
 struct Handle {
     shared: Arc<Shared>,
     peer: Peer,
+    /// Cancelled when the task has ended.
+    gone: CancellationToken,
 }
 
 impl Drop for Handle {
@@ -143,8 +146,13 @@ impl TcpPath {
         S: AsyncBufRead + AsyncWrite + Unpin + Send + 'static,
     {
         let shared = Arc::new(Shared::new(Mux::new(side, timing, Instant::now().into_std())));
-        tokio::spawn(Driver::new(io, Arc::clone(&shared)).run());
-        Self(Arc::new(Handle { shared, peer }))
+        let (driver, gone) = (Driver::new(io, Arc::clone(&shared)), CancellationToken::new());
+        let guard = gone.clone().drop_guard();
+        tokio::spawn(async move {
+            driver.run().await;
+            drop(guard);
+        });
+        Self(Arc::new(Handle { shared, peer, gone }))
     }
 
     pub(crate) async fn open_bi(&self) -> Result<(TcpSend, TcpRecv), PathEnd> {
@@ -196,6 +204,10 @@ impl TcpPath {
         .await
     }
 
+    pub(crate) async fn gone(&self) {
+        self.0.gone.cancelled().await;
+    }
+
     pub(crate) fn close_reason(&self) -> Option<PathEnd> {
         self.with(|state| state.end())
     }
@@ -212,8 +224,11 @@ impl TcpPath {
         self.0.peer.address
     }
 
-    /// Asks the peer for a sign of life now: the machine woke, or the network changed.
-    pub fn probe(&self) {
+    pub(crate) fn received(&self) -> u64 {
+        self.with(|state| state.mux.received())
+    }
+
+    pub(crate) fn probe(&self) {
         self.with(|state| state.mux.probe(Instant::now().into_std()));
     }
 

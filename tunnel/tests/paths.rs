@@ -237,7 +237,7 @@ async fn identities(Ends { dialler, listener }: Ends) {
     tokio::time::sleep(Duration::from_millis(200)).await;
     for path in [&dialler, &listener] {
         assert!(path.rtt() < Duration::from_millis(100), "measured: {:?}", path.rtt());
-        path.set_streams_hint(10, 1 << 20);
+        path.set_send_window(1 << 20);
     }
 }
 

@@ -18,6 +18,7 @@ use rexec_shared::limits::STREAMS_PER_TUNNEL;
 use rexec_shared::pki::MachineName;
 use rexec_shared::ticket::{Claims, Now, PublicKey, TicketError, Verifier};
 use rexec_shared::tunnel::{Hello, SessionInfo};
+use rexec_tunnel::Transport;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
@@ -51,6 +52,7 @@ pub(crate) struct NewTunnel<C> {
     pub(crate) name: MachineName,
     pub(crate) connection: C,
     pub(crate) address: String,
+    pub(crate) transport: Transport,
     pub(crate) hello: Hello,
 }
 
@@ -309,7 +311,7 @@ impl<C: Clone> State<C> {
             org,
             tunnel: number,
             address: new.address,
-            transport: "quic".to_owned(),
+            transport: new.transport.name().to_owned(),
             agent_version: new.hello.agent_version,
             os: new.hello.os,
             arch: new.hello.arch,

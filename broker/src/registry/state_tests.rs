@@ -49,7 +49,9 @@ impl Bench {
             sessions: Vec::new(),
         };
         let name = MachineName { org: self.org, machine: self.machine };
-        self.state.handle_up(NewTunnel { name, connection, address: String::new(), hello }, self.start)
+        let transport = Transport::Quic;
+        self.state
+            .handle_up(NewTunnel { name, connection, address: String::new(), transport, hello }, self.start)
     }
 
     fn claims(&self, issued: Duration, life: Duration) -> Claims {

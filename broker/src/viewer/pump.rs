@@ -4,8 +4,8 @@
 //! [`BATCH`] a direction lets its neighbours go first.
 
 use bytes::{Bytes, BytesMut};
-use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use rexec_shared::close::CloseCode;
+use rexec_tunnel::{RecvEnd, RecvStream, SendStream};
 use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
@@ -13,7 +13,6 @@ use super::OpenedStream;
 use super::socket::{Inbound, SendEnd, Sink, Socket, Source};
 use crate::counters::Counters;
 use crate::limits::{BATCH, BATCH_CHUNKS, LAST_INPUT, LAST_WORDS, VIEWER_PING};
-use crate::tunnel::quic_code;
 
 /// Bytes copied.
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,11 +82,11 @@ fn end_stream(send: &mut SendStream, recv: &mut RecvStream, pumped: Pumped) {
             CloseCode::Done
         }
         Pumped::Closed(code) => {
-            send.reset(quic_code(code)).ok();
+            send.reset(code);
             code
         }
     };
-    recv.stop(quic_code(code)).ok();
+    recv.stop(code);
 }
 
 async fn to_agent(
@@ -107,11 +106,8 @@ async fn to_agent(
         let len = bytes.len();
         match send.write_chunk(bytes).await {
             Ok(()) => {}
-            Err(WriteError::Stopped(code)) => return UpEnd::Stopped(told(code)),
-            Err(WriteError::ConnectionLost(_)) => return UpEnd::Closed(CloseCode::TunnelLost),
-            Err(WriteError::ClosedStream | WriteError::ZeroRttRejected) => {
-                return UpEnd::Closed(CloseCode::Internal);
-            }
+            Err(rexec_tunnel::SendEnd::Stopped(code)) => return UpEnd::Stopped(told(code)),
+            Err(rexec_tunnel::SendEnd::Lost) => return UpEnd::Closed(CloseCode::TunnelLost),
         }
         *copied += len as u64;
         counters.bytes_to_agents.add(len);
@@ -138,7 +134,7 @@ async fn to_viewer(sink: &mut Sink, recv: &mut RecvStream, copied: &mut u64, cou
                     })
                 }
                 Ok(None) => return Pumped::Closed(CloseCode::Done),
-                Err(error) => return Pumped::Closed(read_end(&error)),
+                Err(end) => return Pumped::Closed(read_end(end)),
             },
         };
         match sent {
@@ -193,19 +189,16 @@ async fn take_turn(budget: &mut usize, used: usize) {
     }
 }
 
-fn read_end(error: &ReadError) -> CloseCode {
-    match error {
-        ReadError::Reset(code) => told(*code),
-        ReadError::ConnectionLost(_) => CloseCode::TunnelLost,
-        ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected => {
-            CloseCode::Internal
-        }
+fn read_end(end: RecvEnd) -> CloseCode {
+    match end {
+        RecvEnd::Reset(code) => told(code),
+        RecvEnd::Lost => CloseCode::TunnelLost,
     }
 }
 
 /// The code an agent ended its stream with; one that a newer agent knows and we do not is passed on as a defect.
-fn told(code: quinn::VarInt) -> CloseCode {
-    CloseCode::from_number(code.into_inner()).unwrap_or(CloseCode::Internal)
+fn told(code: u64) -> CloseCode {
+    CloseCode::from_number(code).unwrap_or(CloseCode::Internal)
 }
 
 #[cfg(test)]

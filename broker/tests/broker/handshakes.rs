@@ -58,7 +58,7 @@ async fn nw_01_only_a_valid_machine_certificate_of_our_authority_comes_in() {
     assert_eq!(rig.broker.counts().tunnels_total, 0);
 }
 
-fn self_signed() -> Identity {
+pub(crate) fn self_signed() -> Identity {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
     Identity { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() }

@@ -11,5 +11,6 @@ mod isolation;
 mod kit;
 mod memory;
 mod revocation;
+mod tcp;
 mod tunnels;
 mod viewers;
