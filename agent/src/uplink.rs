@@ -1,14 +1,17 @@
 //! The uplink: dials the broker, keeps one tunnel, and copies viewers' streams to the session host unread.
 //!
 //! It holds no truth. Killed at any moment, it takes no session with it: the host respawns it, the broker sees a newer tunnel, viewers resume.
-//! Decisions are in [`dial`] and [`heartbeat`]; [`connect`] and [`tunnel`] move bytes between them and the network; [`tls`] says whom it trusts.
+//! Decisions are in [`dial`], [`heartbeat`], [`proxy`] and [`upgrade`]; [`connect`] and [`tunnel`] move bytes between them and the network; [`tls`] says whom it trusts.
 //!
 //! It lives as long as its host: its standard input is a pipe that the host holds, and ends with the host, however that ends.
 
+use std::path::Path;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use rexec_shared::close::CloseCode;
 use rexec_shared::tunnel::{UplinkStatus, Welcome};
+use rexec_tunnel::Transport;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,18 +28,26 @@ pub mod heartbeat;
 pub mod link;
 #[cfg(target_os = "linux")]
 mod network;
+pub mod proxy;
 mod pump;
 pub mod tls;
 mod transport;
 pub mod tunnel;
+pub mod upgrade;
 mod wake;
 
+use connect::{Dialled, Target};
 use dial::{Action, Dialler, End, StopReason};
 use link::{Link, LinkError, LinkHandle};
+use proxy::Proxies;
+use tls::Secured;
 use tunnel::{Ending, Farewell, Tunnel};
+use upgrade::{PROBE_FIRST, Upgrade};
 
 /// How long the uplink may take to say goodbye.
 pub const GOODBYE: Duration = Duration::from_secs(2);
+/// For tests alone: [`Settings::probe_first`] in milliseconds.
+const PROBE_MS: &str = "REXEC_TEST_QUIC_PROBE_MS";
 
 /// Why the uplink ended although nobody asked it to.
 #[derive(Debug, Error)]
@@ -52,8 +63,39 @@ pub enum UplinkError {
     Link(#[from] LinkError),
 }
 
+/// What is not on disk.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The way out, where there is no other.
+    pub proxies: Proxies,
+    /// When a tunnel over TCP first looks for QUIC again: [`PROBE_FIRST`] outside of tests.
+    pub probe_first: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { proxies: Proxies::default(), probe_first: PROBE_FIRST }
+    }
+}
+
+impl Settings {
+    /// What the environment says. A proxy that cannot be made out is none, and the log says why.
+    pub fn from_environment() -> Self {
+        let proxies = Proxies::from_environment().unwrap_or_else(|error| {
+            tracing::warn!(%error, "no proxy is used");
+            Proxies::default()
+        });
+        let probe_ms = std::env::var(PROBE_MS).ok().and_then(|text| text.parse().ok());
+        Self { proxies, probe_first: probe_ms.map_or(PROBE_FIRST, Duration::from_millis) }
+    }
+}
+
 /// Runs until `shutdown`, or until the session host is gone.
-pub async fn run(profile: Profile, shutdown: CancellationToken) -> Result<(), UplinkError> {
+pub async fn run(
+    profile: Profile,
+    settings: Settings,
+    shutdown: CancellationToken,
+) -> Result<(), UplinkError> {
     let registration = profile.registration()?.ok_or(UplinkError::NotRegistered)?;
     let key = profile.key()?;
     let (link, handle) = Link::connect(&profile.link_socket()?).await?;
@@ -67,6 +109,7 @@ pub async fn run(profile: Profile, shutdown: CancellationToken) -> Result<(), Up
     let uplink = Uplink {
         profile,
         registration,
+        settings,
         key,
         link: handle,
         renewal: credentials,
@@ -91,6 +134,7 @@ pub async fn run(profile: Profile, shutdown: CancellationToken) -> Result<(), Up
 struct Uplink {
     profile: Profile,
     registration: Registration,
+    settings: Settings,
     key: MachineKey,
     link: LinkHandle,
     renewal: RenewalHandle,
@@ -128,7 +172,7 @@ impl Uplink {
                         Ok(tunnel) => {
                             dialler.handle_online(Instant::now());
                             self.succeeded.cancel();
-                            self.carry(tunnel, shutdown).await
+                            self.carry_on(tunnel, &viewer_socket, shutdown).await
                         }
                         Err(ending) => ending,
                     };
@@ -158,50 +202,160 @@ impl Uplink {
         true
     }
 
-    async fn open(&self, viewer_socket: &std::path::Path) -> Result<Tunnel, Ending> {
-        let (certificate, addr) = {
-            let known = self.renewal.credentials.borrow();
-            (known.certificate.clone(), known.addr.clone())
-        };
+    async fn open(&self, viewer_socket: &Path) -> Result<Tunnel, Ending> {
+        let addr = self.broker();
         self.tell_state("connecting", &format!("dialling {addr}"));
-        let target = &self.registration.tunnel;
-        let config = tls::client_config(&target.ca, &certificate, &self.key).and_then(tls::quic_config);
-        let config = config.map_err(|error| Ending::of_setup(&error))?;
-        let dialled = connect::dial(&addr, &target.server_name, &config)
-            .await
-            .map_err(|error| Ending::of_dial(&error))?;
-        let address = dialled.connection.remote_address();
+        let tls = self.secured()?;
+        let target = Target {
+            addr: &addr,
+            server_name: &self.registration.tunnel.server_name,
+            tls: &tls,
+            proxy: self.settings.proxies.towards(&addr),
+        };
+        let dialled = connect::dial(target).await.map_err(|error| Ending::of_dial(&error))?;
+        self.greet(dialled, viewer_socket).await
+    }
+
+    fn broker(&self) -> String {
+        self.renewal.credentials.borrow().addr.clone()
+    }
+
+    fn secured(&self) -> Result<Secured, Ending> {
+        let certificate = self.renewal.credentials.borrow().certificate.clone();
+        let ca = &self.registration.tunnel.ca;
+        tls::client_config(ca, &certificate, &self.key)
+            .and_then(Secured::new)
+            .map_err(|error| Ending::of_setup(&error))
+    }
+
+    async fn greet(&self, dialled: Dialled, viewer_socket: &Path) -> Result<Tunnel, Ending> {
+        let (address, why) = (dialled.address.clone(), dialled.why.clone());
         let before = unix_ms();
         let (tunnel, welcome) =
             tunnel::open(dialled, self.registration.machine, &self.link, viewer_socket).await?;
         let skew = Skew::measure(welcome.time, before, unix_ms());
-        self.tell_online(&welcome, &address.to_string(), skew);
+        self.tell_online(&welcome, tunnel.transport(), &address, why, skew);
         Ok(tunnel)
     }
 
-    /// Carries the tunnel to its end. One that still stands is carried on beside the dials for the next: the broker drains and its streams
-    /// may finish, or it fell silent and may yet speak again.
-    async fn carry(&mut self, mut tunnel: Tunnel, shutdown: &CancellationToken) -> Ending {
-        let ending = tokio::select! {
-            ending = tunnel.run(&self.link, self.wake.clone()) => ending,
-            () = shutdown.cancelled() => {
-                tunnel.close(CloseCode::Done).await;
-                return Ending::of_shutdown();
+    /// Carries the tunnel, and those that better paths put in its place, to the end of the last.
+    async fn carry_on(
+        &mut self,
+        mut tunnel: Tunnel,
+        viewer_socket: &Path,
+        shutdown: &CancellationToken,
+    ) -> Ending {
+        loop {
+            match self.carry(&mut tunnel, viewer_socket, shutdown).await {
+                Carried::Bettered(better) => {
+                    // Its viewers resume on the new one; it goes as soon as the broker has closed it.
+                    self.succeeded.cancel();
+                    self.leave(std::mem::replace(&mut tunnel, *better), false);
+                    self.succeeded.cancel();
+                }
+                Carried::Ended(ending) => {
+                    // What changed while it stood was the tunnel's to act on, and hastens no dial.
+                    self.wake.mark_unchanged();
+                    if ending.stands {
+                        self.leave(tunnel, ending.end == End::Lost);
+                    }
+                    return ending;
+                }
+                Carried::Stopped => {
+                    tunnel.close(CloseCode::Done).await;
+                    return Ending::of_shutdown();
+                }
             }
-        };
-        // What changed while it stood was the tunnel's to act on, and hastens no dial.
-        self.wake.mark_unchanged();
-        if ending.stands {
-            self.succeeded = CancellationToken::new();
-            let farewell = Farewell {
-                succeeded: self.succeeded.clone(),
-                feed: self.link.feed.clone(),
-                is_silent: ending.end == End::Lost,
-            };
-            self.lingering = JoinSet::new();
-            self.lingering.spawn(tunnel.linger(farewell, self.waker.clone()));
         }
-        ending
+    }
+
+    /// One that still stands is carried on beside the dials for the next: the broker drains and its streams may finish, or it fell silent and
+    /// may yet speak again.
+    fn leave(&mut self, tunnel: Tunnel, is_silent: bool) {
+        self.succeeded = CancellationToken::new();
+        let farewell =
+            Farewell { succeeded: self.succeeded.clone(), feed: self.link.feed.clone(), is_silent };
+        self.lingering = JoinSet::new();
+        self.lingering.spawn(tunnel.linger(farewell, self.waker.clone()));
+    }
+
+    /// Carries one tunnel, and looks for a better path meanwhile.
+    async fn carry(
+        &self,
+        tunnel: &mut Tunnel,
+        viewer_socket: &Path,
+        shutdown: &CancellationToken,
+    ) -> Carried {
+        let mut upgrade = Upgrade::new(self.settings.probe_first);
+        upgrade.handle_online(tunnel.transport(), Instant::now(), rand::random());
+        let mut wake = self.wake.clone();
+        wake.mark_unchanged();
+        let greeting = watch::Sender::new(Greeting::None);
+        let mut running = pin!(tunnel.run(&self.link, self.wake.clone()));
+        loop {
+            let mut look = pin!(self.look(&mut upgrade, &mut wake, &greeting, viewer_socket));
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Carried::Stopped,
+                better = &mut look => if let Some(better) = better {
+                    return Carried::Bettered(Box::new(better));
+                },
+                ending = &mut running => {
+                    // The broker has heard the new tunnel's hello, and closes this one before we hear its welcome.
+                    let stage = *greeting.borrow();
+                    let better = match (stage, ending.end) {
+                        (Greeting::UnderWay, End::Closed(Some(CloseCode::Displaced))) => look.await,
+                        (Greeting::Failed, End::Closed(Some(CloseCode::Displaced))) => None,
+                        _ => return Carried::Ended(ending),
+                    };
+                    return better.map_or_else(
+                        || Carried::Ended(Ending::of_move()),
+                        |better| Carried::Bettered(Box::new(better)),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Waits until it is time to look for QUIC, and looks once. `greeting` tells whether a new tunnel may displace the one that stands.
+    async fn look(
+        &self,
+        upgrade: &mut Upgrade,
+        wake: &mut watch::Receiver<u64>,
+        greeting: &watch::Sender<Greeting>,
+        viewer_socket: &Path,
+    ) -> Option<Tunnel> {
+        while let upgrade::Due::Wait(until) = upgrade.poll(Instant::now()) {
+            tokio::select! {
+                () = sleep_to(until) => {}
+                Ok(()) = wake.changed() => upgrade.handle_wake(Instant::now()),
+            }
+        }
+        let (addr, name) = (self.broker(), &self.registration.tunnel.server_name);
+        let dialled = match self.secured() {
+            Ok(tls) => connect::quic::dial(&addr, name, &tls.quic).await.map_err(|error| error.to_string()),
+            Err(ending) => Err(ending.detail),
+        };
+        let opened = match dialled {
+            Ok(dialled) => {
+                greeting.send_replace(Greeting::UnderWay);
+                let greeted = self.greet(dialled, viewer_socket).await;
+                greeting.send_replace(Greeting::Failed);
+                greeted.map_err(|ending| ending.detail)
+            }
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(tunnel) => {
+                tracing::info!("QUIC answers again; the tunnel moves there");
+                Some(tunnel)
+            }
+            Err(error) => {
+                tracing::debug!(error, "no QUIC yet");
+                upgrade.handle_failed(Instant::now(), rand::random());
+                None
+            }
+        }
     }
 
     fn conclude(&self, dialler: &mut Dialler, ending: Ending) {
@@ -215,15 +369,9 @@ impl Uplink {
 
     /// Waits for the time, a wake-up, new credentials, or the end.
     async fn wait(&mut self, dialler: &mut Dialler, until: Option<Instant>, shutdown: &CancellationToken) {
-        let time = async {
-            match until {
-                Some(until) => sleep_until(until.into()).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = shutdown.cancelled() => {}
-            () = time => {}
+            () = sleep_to(until) => {}
             Ok(()) = self.wake.changed() => dialler.handle_wake(Instant::now()),
             Ok(()) = self.renewal.credentials.changed() => {}
         }
@@ -249,21 +397,57 @@ impl Uplink {
         });
     }
 
-    fn tell_online(&self, welcome: &Welcome, address: &str, skew: Skew) {
+    fn tell_online(
+        &self,
+        welcome: &Welcome,
+        transport: Transport,
+        address: &str,
+        why: Option<String>,
+        skew: Skew,
+    ) {
         let complaint = skew.complaint();
         if let Some(complaint) = &complaint {
             tracing::warn!("{complaint}");
         }
-        tracing::info!(tunnel = welcome.tunnel, address, "online");
+        let (number, transport) = (welcome.tunnel, transport.name());
+        tracing::info!(tunnel = number, address, transport, why, "online");
         self.link.status.send_replace(UplinkStatus {
             state: "online".into(),
             detail: complaint.unwrap_or_default(),
             broker: Some(address.into()),
-            tunnel: Some(welcome.tunnel),
-            transport: Some("quic".into()),
+            tunnel: Some(number),
+            transport: Some(transport.into()),
+            why,
             rtt_ms: None,
             since: unix_ms(),
             certificate_until: Some(self.renewal.credentials.borrow().until),
         });
+    }
+}
+
+/// Whether a tunnel of our own may displace the one that stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    None,
+    UnderWay,
+    /// It came to nothing here, but the broker may have counted it.
+    Failed,
+}
+
+/// How carrying a tunnel ended.
+enum Carried {
+    /// A better path has a tunnel of its own now.
+    Bettered(Box<Tunnel>),
+    /// It ended, or is of no use any more.
+    Ended(Ending),
+    /// We are to end.
+    Stopped,
+}
+
+/// `None` is never.
+async fn sleep_to(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }

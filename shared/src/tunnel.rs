@@ -210,6 +210,9 @@ pub struct UplinkStatus {
     pub tunnel: Option<u64>,
     /// `quic` or `tcp`.
     pub transport: Option<String>,
+    /// Why it is not QUIC, for a person.
+    #[serde(default)]
+    pub why: Option<String>,
     /// Round trip to the broker, milliseconds.
     pub rtt_ms: Option<f64>,
     /// Unix milliseconds.

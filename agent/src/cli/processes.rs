@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use super::{Complaint, Output, Profile, supervisor};
-use crate::uplink;
+use crate::uplink::{self, Settings};
 
 /// Threads of each process: with one, a flood held its neighbour's echo at 7 ms, with two at 0.4 (DESIGN §5).
 const THREADS: usize = 2;
@@ -40,7 +40,9 @@ pub(super) fn uplink(profile: Profile) -> Result<ExitCode, Complaint> {
     let ended = runtime.block_on(async {
         let stop = supervisor::stop_on_signals()?;
         end_with_host(stop.clone())?;
-        uplink::run(profile, stop).await.map_err(|error| Complaint::new(error.to_string()))
+        uplink::run(profile, Settings::from_environment(), stop)
+            .await
+            .map_err(|error| Complaint::new(error.to_string()))
     });
     // A request to control that is still under way must not hold the end up.
     runtime.shutdown_background();

@@ -99,6 +99,7 @@ fn describe_uplink(uplink: &UplinkStatus, now: u64, lines: &mut Vec<String>) {
             uplink.transport.as_deref().map_or_else(String::new, |name| format!(" over {}", plain(name)));
         let rtt = uplink.rtt_ms.map_or_else(String::new, |rtt| format!(", round trip {rtt:.1} ms"));
         lines.push(field("broker", format!("{}{transport}{rtt}", plain(broker))));
+        lines.extend(uplink.why.as_deref().map(|why| field("not QUIC", plain(why))));
     }
     if let Some(until) = uplink.certificate_until.and_then(|until| u64::try_from(until).ok()) {
         let now = now / 1000;

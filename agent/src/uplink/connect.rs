@@ -1,39 +1,41 @@
-//! One dial: names resolved anew, addresses of both families raced, the first finished handshake taken.
+//! One dial: names resolved anew, QUIC and TCP raced, addresses of both families raced in each, the first finished handshake taken.
 //!
-//! A broker counts a tunnel at its `Hello`, so the handshakes that lose the race displace nothing.
+//! ```text
+//! 0 ms            QUIC to the first address, to the next 250 ms later …
+//! 300 ms          TCP to the same port, or through the proxy; at once when QUIC has failed everywhere
+//! 10 s            the end of both
+//! ```
+//!
+//! A broker counts a tunnel at its `Hello`, so the handshakes that lose the race displace nothing. Both ways prove the same broker by the same
+//! certificate: whoever blocks one gains nothing but the other.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use quinn::crypto::rustls::HandshakeData;
-use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime, TransportErrorCode,
-};
 use rexec_shared::close::CloseCode;
-use rexec_shared::pki::ALPN_TUNNEL;
+use rexec_tunnel::Path;
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
 use super::dial::End;
-use super::pump::quic_code;
+use super::proxy::Proxy;
+use super::tls::Secured;
+
+pub mod quic;
+pub mod tcp;
 
 /// The whole dial.
 const DIAL_DEADLINE: Duration = Duration::from_secs(10);
+/// Head start of QUIC before TCP is tried too: an answer from the far side of the earth takes as long. A dial where UDP is blocked costs no more.
+const QUIC_HEAD_START: Duration = Duration::from_millis(300);
 /// Head start of each address before the next is tried too (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
 /// The same where every address is this machine: a broker bound to one family only must not cost a quarter of a second.
 const HEAD_START_LOCAL: Duration = Duration::from_millis(10);
-/// After so long without an answer an address is tried anew beside the attempt under way: a packet that went to a broker which was just
-/// restarting is sent again only after 0.3, 0.9, 2.1, 4.5 s, and its successor is not to be kept waiting for the last of them.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// Attempts at one address in one dial.
-const ATTEMPTS_MAX: usize = 10;
-/// Largest UDP payload taken, bytes: as the broker's. 4,000 were best on loopback; path MTU discovery finds what a path really carries.
-pub(super) const UDP_PAYLOAD_MAX: u16 = 4_000;
 /// Addresses tried in one dial.
 const ADDRESSES_MAX: usize = 8;
 
@@ -49,14 +51,19 @@ pub enum DialError {
         reason: String,
     },
     /// Silence.
-    #[error("no answer from {addr} within {} s; is UDP to it allowed on this network?", DIAL_DEADLINE.as_secs())]
+    #[error("no answer over UDP from {addr} within {} s", DIAL_DEADLINE.as_secs())]
     Silence {
         /// `host:port`.
         addr: String,
     },
     /// Our socket.
-    #[error("cannot open a UDP socket: {0}")]
-    Socket(#[from] std::io::Error),
+    #[error("cannot open a {protocol} socket: {source}")]
+    Socket {
+        /// `UDP` or `TCP`.
+        protocol: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Whoever answered is not our broker.
     #[error(
         "whoever answers at {addr} is not this installation's broker ({reason}); if this machine's clock is wrong, set it"
@@ -79,7 +86,23 @@ pub enum DialError {
         /// Why.
         code: Option<CloseCode>,
     },
-    /// Anything else of QUIC's.
+    /// The proxy that `HTTPS_PROXY` names.
+    #[error("the proxy {proxy}: {reason}")]
+    Proxy {
+        /// Without its password.
+        proxy: String,
+        /// Why it was of no use.
+        reason: String,
+    },
+    /// Neither way led anywhere.
+    #[error("{quic}; {tcp}")]
+    Neither {
+        /// Over QUIC.
+        quic: Box<DialError>,
+        /// Over TCP.
+        tcp: Box<DialError>,
+    },
+    /// Anything else.
     #[error("{addr}: {reason}")]
     Failed {
         /// `host:port`.
@@ -96,11 +119,18 @@ impl DialError {
             Self::Refused { code } => End::Closed(*code),
             Self::Resolve { .. }
             | Self::Silence { .. }
-            | Self::Socket(_)
+            | Self::Socket { .. }
+            | Self::Proxy { .. }
+            | Self::Neither { .. }
             | Self::NotOurBroker { .. }
             | Self::NotAccepted { .. }
             | Self::Failed { .. } => End::Unreachable,
         }
+    }
+
+    /// Whether our own broker has said so: it would say the same by any other way.
+    fn is_brokers_word(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::NotAccepted { .. })
     }
 
     /// Of several addresses' failures the most telling is shown.
@@ -109,7 +139,11 @@ impl DialError {
             Self::Refused { .. } => 4,
             Self::NotAccepted { .. } => 3,
             Self::NotOurBroker { .. } => 2,
-            Self::Resolve { .. } | Self::Failed { .. } | Self::Socket(_) => 1,
+            Self::Resolve { .. }
+            | Self::Failed { .. }
+            | Self::Socket { .. }
+            | Self::Proxy { .. }
+            | Self::Neither { .. } => 1,
             Self::Silence { .. } => 0,
         }
     }
@@ -118,63 +152,107 @@ impl DialError {
 /// A finished handshake with this installation's broker.
 #[derive(Debug)]
 pub struct Dialled {
-    /// Its socket, to be waited for before the process ends.
-    pub endpoint: Endpoint,
-    /// The connection.
-    pub connection: Connection,
-    /// The address of ours that its packets left from when that was last looked at.
-    source: Option<IpAddr>,
+    /// The path.
+    pub path: Path,
+    /// QUIC's socket.
+    socket: Option<quic::Socket>,
+    /// The broker's address, for a person; through a proxy its name and port.
+    pub address: String,
+    /// Why it is not QUIC, for a person.
+    pub why: Option<String>,
 }
 
 impl Dialled {
-    /// Moves the connection to a fresh socket if the system would send from another address than before: QUIC goes on from there, and the
-    /// broker learns at once where we are.
+    /// The machine woke or the network changed: QUIC goes on from the machine's new address, TCP finds out whether it still stands.
     pub fn follow_route(&mut self) {
-        let source = source_towards(self.connection.remote_address());
-        if has_moved(self.source, source) {
-            match fresh_socket(self.connection.remote_address())
-                .and_then(|socket| self.endpoint.rebind(socket))
-            {
-                Ok(()) => {
-                    tracing::info!(?source, "this machine's address changed; the tunnel goes on from there")
-                }
-                Err(error) => tracing::warn!(%error, "no new socket after a change of address"),
-            }
+        match &mut self.socket {
+            Some(socket) => socket.follow_route(),
+            None => self.path.probe(),
         }
-        self.source = source.or(self.source);
+    }
+
+    /// Returns when the broker has heard the end, or should have.
+    pub async fn wait_idle(&self) {
+        match &self.socket {
+            Some(socket) => socket.wait_idle().await,
+            None => self.path.gone().await,
+        }
+    }
+
+    fn because(mut self, reason: String) -> Self {
+        self.why = Some(match self.why.take() {
+            Some(why) => format!("{reason}; {why}"),
+            None => reason,
+        });
+        self
     }
 }
 
-/// A machine without any route has not moved yet.
-fn has_moved(before: Option<IpAddr>, now: Option<IpAddr>) -> bool {
-    matches!((before, now), (Some(before), Some(now)) if before != now)
+/// Whom to dial, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// `host:port`.
+    pub addr: &'a str,
+    /// The name that the broker must prove.
+    pub server_name: &'a str,
+    /// What we trust and show.
+    pub tls: &'a Secured,
+    /// The proxy that TCP must take.
+    pub proxy: Option<&'a Proxy>,
 }
 
-/// The address that the system would send from; none without a route. Nothing is sent.
-fn source_towards(remote: SocketAddr) -> Option<IpAddr> {
-    let socket = fresh_socket(remote).ok()?;
-    socket.connect(remote).ok()?;
-    Some(socket.local_addr().ok()?.ip())
+/// Dials by the first way that leads to the broker.
+pub async fn dial(target: Target<'_>) -> Result<Dialled, DialError> {
+    let Target { addr, server_name, tls, proxy } = target;
+    let mut over_quic = pin!(quic::dial(addr, server_name, &tls.quic));
+    let over_tcp = tcp::dial(addr, server_name, &tls.tcp, proxy);
+    match timeout(QUIC_HEAD_START, &mut over_quic).await {
+        Ok(Ok(dialled)) => Ok(dialled),
+        // It was our broker that said no: it would say the same again.
+        Ok(Err(error)) if error.is_brokers_word() => Err(error),
+        Ok(Err(error)) => after_quic(error, over_tcp).await,
+        Err(_) => both(addr, over_quic, over_tcp).await,
+    }
 }
 
-fn fresh_socket(remote: SocketAddr) -> std::io::Result<UdpSocket> {
-    let any: IpAddr =
-        if remote.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    UdpSocket::bind(SocketAddr::new(any, 0))
+async fn both(
+    addr: &str,
+    mut over_quic: Pin<&mut impl Future<Output = Result<Dialled, DialError>>>,
+    over_tcp: impl Future<Output = Result<Dialled, DialError>>,
+) -> Result<Dialled, DialError> {
+    let mut over_tcp = pin!(over_tcp);
+    tokio::select! {
+        biased;
+        dialled = &mut over_quic => match dialled {
+            Err(error) if !error.is_brokers_word() => after_quic(error, over_tcp).await,
+            decided => decided,
+        },
+        dialled = &mut over_tcp => match dialled {
+            Ok(dialled) => Ok(dialled.because(format!("UDP to {addr} got no answer"))),
+            Err(tcp) => over_quic.await.map_err(|quic| more_telling(quic, tcp)),
+        },
+    }
 }
 
-fn endpoint(remote: SocketAddr) -> std::io::Result<Endpoint> {
-    let mut config = EndpointConfig::default();
-    config.max_udp_payload_size(UDP_PAYLOAD_MAX).map_err(std::io::Error::other)?;
-    Endpoint::new(config, None, fresh_socket(remote)?, Arc::new(TokioRuntime))
+/// QUIC has failed, everywhere.
+async fn after_quic(
+    quic: DialError,
+    over_tcp: impl Future<Output = Result<Dialled, DialError>>,
+) -> Result<Dialled, DialError> {
+    match over_tcp.await {
+        Ok(dialled) => Ok(dialled.because(format!("QUIC failed: {quic}"))),
+        Err(tcp) => Err(more_telling(quic, tcp)),
+    }
 }
 
-/// Dials `addr` (`host:port`) and proves that the broker is `server_name`'s.
-pub async fn dial(addr: &str, server_name: &str, config: &ClientConfig) -> Result<Dialled, DialError> {
-    let addresses = resolve(addr).await?;
-    timeout(DIAL_DEADLINE, race(addr, addresses, server_name, config))
-        .await
-        .unwrap_or_else(|_| Err(DialError::Silence { addr: addr.into() }))
+fn more_telling(quic: DialError, tcp: DialError) -> DialError {
+    if matches!((&quic, &tcp), (DialError::Resolve { .. }, DialError::Resolve { .. })) {
+        return quic;
+    }
+    if quic.weight().max(tcp.weight()) <= 1 {
+        return DialError::Neither { quic: Box::new(quic), tcp: Box::new(tcp) };
+    }
+    if tcp.weight() > quic.weight() { tcp } else { quic }
 }
 
 async fn resolve(addr: &str) -> Result<VecDeque<SocketAddr>, DialError> {
@@ -205,26 +283,29 @@ fn interleave(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
     mixed
 }
 
-async fn race(
+/// Tries the addresses, each with a head start before the next; the first that is good is taken.
+async fn race<T, F>(
     addr: &str,
     mut waiting: VecDeque<SocketAddr>,
-    server_name: &str,
-    config: &ClientConfig,
-) -> Result<Dialled, DialError> {
+    attempt: impl Fn(SocketAddr) -> F,
+) -> Result<T, DialError>
+where
+    F: Future<Output = Result<T, DialError>>,
+{
     let mut running = FuturesUnordered::new();
     let mut telling: Option<DialError> = None;
     let is_local = waiting.iter().all(|address| address.ip().is_loopback());
     let head_start = if is_local { HEAD_START_LOCAL } else { HEAD_START };
     loop {
         if let Some(address) = waiting.pop_front() {
-            running.push(handshake(addr, address, server_name, config));
+            running.push(attempt(address));
         }
         let ended = tokio::select! {
             ended = running.next() => ended,
             () = sleep(head_start), if !waiting.is_empty() => continue,
         };
         match ended {
-            Some(Ok(dialled)) => return Ok(dialled),
+            Some(Ok(good)) => return Ok(good),
             Some(Err(error)) if telling.as_ref().is_none_or(|known| error.weight() > known.weight()) => {
                 telling = Some(error)
             }
@@ -237,78 +318,21 @@ async fn race(
     }
 }
 
-async fn handshake(
-    addr: &str,
-    address: SocketAddr,
-    server_name: &str,
-    config: &ClientConfig,
-) -> Result<Dialled, DialError> {
-    let endpoint = endpoint(address)?;
-    let mut attempts = FuturesUnordered::new();
-    let ended = loop {
-        let connecting = endpoint
-            .connect_with(config.clone(), address, server_name)
-            .map_err(|error| DialError::Failed { addr: addr.into(), reason: error.to_string() })?;
-        attempts.push(connecting);
-        tokio::select! {
-            Some(ended) = attempts.next() => break ended,
-            () = sleep(TRY_AGAIN), if attempts.len() < ATTEMPTS_MAX => {}
+/// What an alert of the broker's means (RFC 8446 §6).
+pub(super) fn explain_alert(addr: &str, alert: u8) -> DialError {
+    const NO_APPLICATION_PROTOCOL: u8 = 120;
+    match alert_name(alert) {
+        _ if alert == NO_APPLICATION_PROTOCOL => {
+            DialError::NotOurBroker { addr: addr.into(), reason: "it speaks another protocol".into() }
         }
-    };
-    let connection = ended.map_err(|error| explain(addr, &error))?;
-    if speaks_tunnel(&connection) {
-        return Ok(Dialled { endpoint, connection, source: source_towards(address) });
-    }
-    connection.close(quic_code(CloseCode::ProtocolError), b"alpn");
-    Err(DialError::NotOurBroker { addr: addr.into(), reason: "it speaks another protocol".into() })
-}
-
-fn speaks_tunnel(connection: &Connection) -> bool {
-    let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
-    data.is_some_and(|data| data.protocol.as_deref() == Some(ALPN_TUNNEL))
-}
-
-/// A failed handshake in a person's words.
-pub(super) fn explain(addr: &str, error: &ConnectionError) -> DialError {
-    let addr = addr.to_owned();
-    match error {
-        ConnectionError::TransportError(error) if is_tls(error.code) => {
-            DialError::NotOurBroker { addr, reason: error.reason.clone() }
-        }
-        ConnectionError::ConnectionClosed(close) if is_tls(close.error_code) => match alert(close.error_code)
-        {
-            Some("no application protocol") => {
-                DialError::NotOurBroker { addr, reason: "it speaks another protocol".into() }
-            }
-            Some(alert) => DialError::NotAccepted { reason: alert.into() },
-            None => DialError::Failed { addr, reason: close.to_string() },
-        },
-        ConnectionError::ConnectionClosed(close)
-            if close.error_code == TransportErrorCode::CONNECTION_REFUSED =>
-        {
-            DialError::Failed { addr, reason: "the broker takes no new connections just now".into() }
-        }
-        ConnectionError::ApplicationClosed(close) => {
-            DialError::Refused { code: CloseCode::from_number(close.error_code.into_inner()) }
-        }
-        ConnectionError::TimedOut => DialError::Silence { addr },
-        ConnectionError::VersionMismatch
-        | ConnectionError::TransportError(_)
-        | ConnectionError::ConnectionClosed(_)
-        | ConnectionError::Reset
-        | ConnectionError::LocallyClosed
-        | ConnectionError::CidsExhausted => DialError::Failed { addr, reason: error.to_string() },
+        Some(name) => DialError::NotAccepted { reason: name.into() },
+        None => DialError::Failed { addr: addr.into(), reason: format!("TLS alert {alert}") },
     }
 }
 
-/// QUIC carries TLS alerts as 0x100 + the alert (RFC 9001 §4.8).
-fn is_tls(code: TransportErrorCode) -> bool {
-    (0x100..0x200).contains(&u64::from(code))
-}
-
-/// The alerts by which a broker refuses a certificate or a protocol (RFC 8446 §6).
-fn alert(code: TransportErrorCode) -> Option<&'static str> {
-    Some(match u64::from(code) & 0xff {
+/// The alerts by which a broker refuses a certificate (RFC 8446 §6).
+fn alert_name(alert: u8) -> Option<&'static str> {
+    Some(match alert {
         42 => "bad certificate",
         43 => "unsupported certificate",
         44 => "revoked",
@@ -318,13 +342,14 @@ fn alert(code: TransportErrorCode) -> Option<&'static str> {
         49 => "access denied",
         51 => "its signature does not verify",
         116 => "certificate required",
-        120 => "no application protocol",
         _ => return None,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
@@ -340,13 +365,5 @@ mod tests {
     fn no_more_addresses_are_tried_than_the_limit() {
         let many = (1..100).map(|n| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), n)).collect();
         assert_eq!(interleave(many).len(), ADDRESSES_MAX);
-    }
-
-    #[test]
-    fn only_another_address_is_a_move_and_no_route_is_none() {
-        let [here, there] = [Some(IpAddr::from([192, 0, 2, 1])), Some(IpAddr::from([198, 51, 100, 1]))];
-        assert!(has_moved(here, there));
-        assert!(!has_moved(here, here) && !has_moved(here, None) && !has_moved(None, there));
-        assert_eq!(source_towards(SocketAddr::from(([127, 0, 0, 1], 9))), Some(Ipv4Addr::LOCALHOST.into()));
     }
 }

@@ -1,4 +1,4 @@
-//! One viewer's stream: bytes between QUIC and the session host's socket, both ways, unread.
+//! One viewer's stream: bytes between the path and the session host's socket, both ways, unread.
 //!
 //! * Backpressure is the sockets' own: we read from one side only what the other has taken.
 //! * A half-close passes through; the host's full close ends the stream once everything it said has arrived.
@@ -12,8 +12,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use quinn::{ReadError, RecvStream, SendStream, VarInt};
 use rexec_shared::close::CloseCode;
+use rexec_tunnel::{RecvEnd, RecvStream, SendStream};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send as send_nothing};
 use tokio::io::AsyncWriteExt;
@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 const BUDGET: usize = 128 * 1024;
 /// Bytes read from the host at once: coalesces the 4 KiB pieces that a PTY hands out.
 const READ_MAX: usize = 64 * 1024;
-/// QUIC chunks (a packet each, mostly) written to the host at once.
+/// Chunks of the path's (over QUIC a packet each, mostly) written to the host at once.
 const CHUNKS: usize = 32;
 /// The host accepts at once or never.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
@@ -41,11 +41,6 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_MAX]);
 }
 
-/// The QUIC code of a close code.
-pub(super) fn quic_code(code: CloseCode) -> VarInt {
-    VarInt::from_u32(code.number())
-}
-
 /// Carries one stream until both directions have ended.
 pub(super) async fn run(mut send: SendStream, mut recv: RecvStream, viewer_socket: &Path) {
     match timeout(CONNECT_DEADLINE, UnixStream::connect(viewer_socket)).await {
@@ -58,9 +53,8 @@ pub(super) async fn run(mut send: SendStream, mut recv: RecvStream, viewer_socke
 }
 
 fn refuse(send: &mut SendStream, recv: &mut RecvStream, code: CloseCode) {
-    // Both fail only when that direction has ended already.
-    let _ = send.reset(quic_code(code));
-    let _ = recv.stop(quic_code(code));
+    send.reset(code);
+    recv.stop(code);
 }
 
 /// How the host's side of a stream ended.
@@ -119,7 +113,7 @@ async fn carry(
         // The end of the stream was announced by from_host; it must arrive before the stream is forgotten.
         Ok(()) => {
             let _ = timeout(FLUSH_DEADLINE, send.stopped()).await;
-            let _ = recv.stop(quic_code(CloseCode::Done));
+            recv.stop(CloseCode::Done);
         }
         Err(code) => refuse(&mut send, &mut recv, code),
     }
@@ -188,14 +182,14 @@ async fn from_tunnel(recv: &mut RecvStream, host: &mut OwnedWriteHalf) -> Result
             Ok(Some(count)) => count,
             // What the viewer had to say has been said; the host may go on speaking.
             Ok(None) => return host.shutdown().await.map_err(|_| CloseCode::Done),
-            Err(ReadError::Reset(_)) => return Err(CloseCode::Done),
-            Err(_) => return Err(CloseCode::TunnelLost),
+            Err(RecvEnd::Reset(_)) => return Err(CloseCode::Done),
+            Err(RecvEnd::Lost) => return Err(CloseCode::TunnelLost),
         };
         let filled = chunks.get_mut(..count).unwrap_or_default();
         moved += filled.iter().map(Bytes::len).sum::<usize>();
         if write_host(host, filled).await.is_err() {
             // The host hears no more of this stream; what it has said is still being read by the other direction.
-            let _ = recv.stop(quic_code(CloseCode::Done));
+            recv.stop(CloseCode::Done);
             return Ok(());
         }
         yield_when_spent(&mut moved).await;

@@ -76,6 +76,22 @@ pub fn quic_config(tls: ClientConfig) -> Result<quinn::ClientConfig, TlsError> {
     Ok(config)
 }
 
+/// The same TLS for both ways to a broker.
+#[derive(Debug, Clone)]
+pub struct Secured {
+    /// For QUIC.
+    pub quic: quinn::ClientConfig,
+    /// For TCP.
+    pub tcp: Arc<ClientConfig>,
+}
+
+impl Secured {
+    /// From one configuration.
+    pub fn new(tls: ClientConfig) -> Result<Self, TlsError> {
+        Ok(Self { tcp: Arc::new(tls.clone()), quic: quic_config(tls)? })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

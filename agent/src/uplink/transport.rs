@@ -7,7 +7,7 @@ use quinn::congestion::CubicConfig;
 use quinn::{MtuDiscoveryConfig, TransportConfig, VarInt};
 use rexec_shared::limits::{STREAMS_PER_TUNNEL, TUNNEL_IDLE, TUNNEL_KEEPALIVE};
 
-use super::connect::UDP_PAYLOAD_MAX;
+use super::connect::quic::UDP_PAYLOAD_MAX;
 
 /// Unread bytes of one stream. With it as large as the connection's, a flood on one stream held its neighbour's echo at 1.9 s; from 64 KiB to
 /// 4 MiB below it, at 41 ms (DESIGN §5). As large as the input a viewer keeps in flight; 70 Mbit/s at 30 ms for each stream.

@@ -16,23 +16,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use quinn::{ConnectionError, RecvStream, SendStream};
 use rexec_shared::PROTOCOL_VERSION;
 use rexec_shared::close::CloseCode;
 use rexec_shared::frame::Decoder;
 use rexec_shared::limits::{FRAME_MAX, TUNNEL_DEAD, TUNNEL_KEEPALIVE};
 use rexec_shared::tunnel::{AgentMessage, BrokerMessage, Hello, SessionInfo, Welcome};
+use rexec_tunnel::{PathEnd, RecvStream, SendStream, Transport};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::connect::{DialError, Dialled, explain};
+use super::connect::{DialError, Dialled, explain_alert};
 use super::dial::End;
 use super::heartbeat::{Due, Heartbeat};
 use super::link::LinkHandle;
-use super::pump::{self, quic_code};
+use super::pump;
 use super::tls::TlsError;
 use super::transport::send_window;
 use crate::plain_text::machine_facts;
@@ -76,6 +76,11 @@ impl Ending {
         Self::new(End::Lost, "stopped")
     }
 
+    /// A tunnel that gave way to one which never came up.
+    pub fn of_move() -> Self {
+        Self::new(End::Lost, "the move to QUIC failed half-way")
+    }
+
     /// A dial that came to nothing.
     pub fn of_dial(error: &DialError) -> Self {
         let wants_certificate = matches!(error, DialError::NotAccepted { .. });
@@ -112,11 +117,11 @@ pub async fn open(
     link: &LinkHandle,
     viewer_socket: &Path,
 ) -> Result<(Tunnel, Welcome), Ending> {
-    let connection = dialled.connection.clone();
+    let path = dialled.path.clone();
     match timeout(WELCOME_DEADLINE, greet(dialled, machine, link, viewer_socket)).await {
         Ok(opened) => opened,
         Err(_) => {
-            connection.close(quic_code(CloseCode::TooSlow), b"no welcome");
+            path.close_because(CloseCode::TooSlow, "no welcome");
             Err(Ending::new(
                 End::Unreachable,
                 format!("the broker said nothing within {} s", WELCOME_DEADLINE.as_secs()),
@@ -131,10 +136,9 @@ async fn greet(
     link: &LinkHandle,
     viewer_socket: &Path,
 ) -> Result<(Tunnel, Welcome), Ending> {
-    let (send, recv) =
-        dialled.connection.open_bi().await.map_err(|error| ending_of(&error, End::Unreachable))?;
+    let (mut send, recv) = dialled.path.open_bi().await.map_err(|end| ending_of(&end, End::Unreachable))?;
     // Presence and pings are few and small, and must not wait behind a flood.
-    let _ = send.set_priority(1);
+    send.set_priority(1);
     let viewer_socket = Arc::new(viewer_socket.to_path_buf());
     let mut tunnel =
         Tunnel { dialled, send, recv, decoder: Decoder::new(), pumps: JoinSet::new(), viewer_socket };
@@ -164,6 +168,11 @@ async fn greet(
 }
 
 impl Tunnel {
+    /// What carries it.
+    pub fn transport(&self) -> Transport {
+        self.dialled.path.transport()
+    }
+
     /// Carries the tunnel until it ends. `wake` changes when the path should be probed at once.
     pub async fn run(&mut self, link: &LinkHandle, mut wake: watch::Receiver<u64>) -> Ending {
         let mut sessions = link.sessions.clone();
@@ -188,9 +197,9 @@ impl Tunnel {
                     Ok(message) => self.handle(message, link, &mut heartbeat).await,
                     Err(ending) => Err(ending),
                 },
-                stream = self.dialled.connection.accept_bi() => match stream {
+                stream = self.dialled.path.accept_bi() => match stream {
                     Ok(stream) => { self.carry(stream); Ok(()) }
-                    Err(error) => Err(ending_of(&error, End::Lost)),
+                    Err(end) => Err(ending_of(&end, End::Lost)),
                 },
                 Ok(()) = sessions.changed(), if now >= presence_after => {
                     presence_after = now + PRESENCE_PAUSE;
@@ -224,7 +233,7 @@ impl Tunnel {
             BrokerMessage::Ping { t } => self.tell(&AgentMessage::Pong { t }).await?,
             BrokerMessage::Pong { t } => {
                 heartbeat.handle_pong(t, Instant::now());
-                let rtt_ms = self.dialled.connection.rtt().as_secs_f64() * 1000.0;
+                let rtt_ms = self.dialled.path.rtt().as_secs_f64() * 1000.0;
                 link.status.send_modify(|status| status.rtt_ms = Some((rtt_ms * 1000.0).round() / 1000.0));
             }
             BrokerMessage::Drain { elsewhere: true, .. } => {
@@ -246,7 +255,7 @@ impl Tunnel {
 
     /// Makes room for what the streams that stand may have on their way.
     fn size_window(&self) {
-        self.dialled.connection.set_send_window(send_window(self.pumps.len()));
+        self.dialled.path.set_send_window(send_window(self.pumps.len()));
     }
 
     /// Carries on beside the dials for the next tunnel, then lets the streams finish, if this one's end was announced; then closes. When it
@@ -272,9 +281,9 @@ impl Tunnel {
                     Ok(BrokerMessage::Drain { .. } | BrokerMessage::Welcome(_) | BrokerMessage::Pong { .. }) => Ok(()),
                     Err(ending) => Err(ending),
                 },
-                stream = self.dialled.connection.accept_bi() => match stream {
+                stream = self.dialled.path.accept_bi() => match stream {
                     Ok(stream) => { self.carry(stream); Ok(()) }
-                    Err(error) => Err(ending_of(&error, End::Lost)),
+                    Err(end) => Err(ending_of(&end, End::Lost)),
                 },
                 Some(_) = self.pumps.join_next(), if !self.pumps.is_empty() => { self.size_window(); Ok(()) }
                 _ = ping.tick() => self.tell(&AgentMessage::Ping { t: 0 }).await,
@@ -288,18 +297,18 @@ impl Tunnel {
     /// Closes in order, so that the broker knows at once.
     pub async fn close(mut self, code: CloseCode) {
         self.pumps.abort_all();
-        self.dialled.connection.close(quic_code(code), code.name().as_bytes());
-        let _ = timeout(GOODBYE_DEADLINE, self.dialled.endpoint.wait_idle()).await;
+        self.dialled.path.close(code);
+        let _ = timeout(GOODBYE_DEADLINE, self.dialled.wait_idle()).await;
     }
 
     fn give_up(&self) -> Ending {
-        self.dialled.connection.close(quic_code(CloseCode::TunnelLost), b"no pong");
+        self.dialled.path.close_because(CloseCode::TunnelLost, "no pong");
         Ending::new(End::Lost, SILENT)
     }
 
     fn unwelcome(&self, ending: Ending) -> Ending {
         let end = if ending.end == End::Lost { End::Unreachable } else { ending.end };
-        self.dialled.connection.close(quic_code(CloseCode::Done), b"unwelcome");
+        self.dialled.path.close_because(CloseCode::Done, "unwelcome");
         Ending { end, ..ending }
     }
 
@@ -325,7 +334,7 @@ async fn hear(
     decoder: &mut Decoder,
 ) -> Result<BrokerMessage, Ending> {
     let broken = |detail: String| {
-        dialled.connection.close(quic_code(CloseCode::ProtocolError), detail.as_bytes());
+        dialled.path.close_because(CloseCode::ProtocolError, &detail);
         Ending::new(End::Lost, format!("the broker broke the protocol: {detail}"))
     };
     loop {
@@ -334,8 +343,8 @@ async fn hear(
                 return Ok(message);
             }
         }
-        match recv.read_chunk(FRAME_MAX, true).await {
-            Ok(Some(chunk)) => decoder.push(&chunk.bytes),
+        match recv.read_chunk(FRAME_MAX).await {
+            Ok(Some(chunk)) => decoder.push(&chunk),
             Ok(None) => return Err(broken("it ended the control stream".into())),
             Err(_) => return Err(ended(dialled)),
         }
@@ -343,33 +352,29 @@ async fn hear(
 }
 
 fn ended(dialled: &Dialled) -> Ending {
-    match dialled.connection.close_reason() {
-        Some(error) => ending_of(&error, End::Lost),
+    match dialled.path.close_reason() {
+        Some(end) => ending_of(&end, End::Lost),
         None => {
-            dialled.connection.close(quic_code(CloseCode::ProtocolError), b"control stream");
+            dialled.path.close_because(CloseCode::ProtocolError, "control stream");
             Ending::new(End::Lost, "the broker reset the control stream")
         }
     }
 }
 
-/// What a connection's end means; `otherwise` when nobody said so in so many words.
-fn ending_of(error: &ConnectionError, otherwise: End) -> Ending {
-    match error {
-        ConnectionError::ApplicationClosed(close) => {
-            let code = CloseCode::from_number(close.error_code.into_inner());
+/// What a path's end means; `otherwise` when nobody said so in so many words.
+fn ending_of(end: &PathEnd, otherwise: End) -> Ending {
+    match end {
+        PathEnd::Closed(code) => {
             let name = code.map_or("a code of a newer version", CloseCode::name);
-            Ending::new(End::Closed(code), format!("the broker closed the tunnel: {name}"))
+            Ending::new(End::Closed(*code), format!("the broker closed the tunnel: {name}"))
         }
-        ConnectionError::Reset => Ending::new(otherwise, "the broker restarted"),
-        ConnectionError::TimedOut => Ending::new(otherwise, "the path to the broker died"),
+        PathEnd::Reset => Ending::new(otherwise, "the broker restarted"),
+        PathEnd::TimedOut => Ending::new(otherwise, "the path to the broker died"),
         // After its certificate proved wanting, a TLS 1.3 server refuses only when we already think we are connected.
-        ConnectionError::ConnectionClosed(_) => {
-            Ending { end: otherwise, ..Ending::of_dial(&explain("the broker", error)) }
+        PathEnd::Tls(alert) => {
+            Ending { end: otherwise, ..Ending::of_dial(&explain_alert("the broker", *alert)) }
         }
-        ConnectionError::VersionMismatch
-        | ConnectionError::TransportError(_)
-        | ConnectionError::LocallyClosed
-        | ConnectionError::CidsExhausted => Ending::new(otherwise, error.to_string()),
+        PathEnd::Other(text) => Ending::new(otherwise, text.clone()),
     }
 }
 

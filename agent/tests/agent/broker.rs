@@ -33,6 +33,16 @@ pub(crate) fn server_config(
     clients: Option<&Authority>,
     alpn: &[&[u8]],
 ) -> ServerConfig {
+    let tls = tls_config(identity, clients, alpn);
+    ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()))
+}
+
+/// Its TLS.
+pub(crate) fn tls_config(
+    identity: &Identity,
+    clients: Option<&Authority>,
+    alpn: &[&[u8]],
+) -> rustls::ServerConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -52,7 +62,7 @@ pub(crate) fn server_config(
     tls.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     // The most tempting server: what an agent does not send early, it does not send because of itself (NW-05).
     tls.max_early_data_size = u32::MAX;
-    ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()))
+    tls
 }
 
 pub(crate) fn endpoint(config: ServerConfig, address: SocketAddr) -> Endpoint {

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use quinn::ServerConfig;
 use rexec_agent::state::MachineKey;
-use rexec_agent::uplink::connect::{DialError, dial};
+use rexec_agent::uplink::connect::DialError;
+use rexec_agent::uplink::connect::quic::dial;
 use rexec_agent::uplink::tls::{client_config, quic_config};
 use rexec_shared::pki::{ALPN_TUNNEL, Authority, Identity, MachineName, broker_name};
 use uuid::Uuid;
@@ -151,7 +152,7 @@ async fn nw_05_a_second_dial_offers_no_early_data_to_a_server_that_would_take_it
     let name = broker_name(setting.installation);
     let first = dial(&address.to_string(), &name, &config).await.unwrap();
     // Time for session tickets to come.
-    in_time("a round trip", first.connection.open_bi()).await.unwrap().0.write_all(b"x").await.unwrap();
+    in_time("a round trip", first.path.open_bi()).await.unwrap().0.write_all(b"x").await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let client = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let second = client.connect_with(config, address, &name).unwrap();

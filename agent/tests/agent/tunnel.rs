@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
 use rexec_agent::state::{MachineKey, Profile, Registration};
-use rexec_agent::uplink;
+use rexec_agent::uplink::{self, Settings};
 use rexec_shared::close::CloseCode;
 use rexec_shared::enrol::TunnelTarget;
 use rexec_shared::frame::Decoder;
@@ -125,7 +125,7 @@ impl Machine {
     }
 
     /// Has the agent dial another broker than its own.
-    fn dial(&self, address: std::net::SocketAddr) {
+    pub(crate) fn dial(&self, address: impl std::fmt::Display) {
         let profile = self.home.profile();
         let mut registration = profile.registration().unwrap().unwrap();
         registration.tunnel.addr = address.to_string();
@@ -133,7 +133,11 @@ impl Machine {
     }
 
     fn start(&self) {
-        tokio::spawn(uplink::run(self.home.profile(), self.stop.clone()));
+        self.start_with(Settings::default());
+    }
+
+    pub(crate) fn start_with(&self, settings: Settings) {
+        tokio::spawn(uplink::run(self.home.profile(), settings, self.stop.clone()));
     }
 }
 
