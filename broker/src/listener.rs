@@ -99,20 +99,18 @@ pub(crate) async fn run(listeners: Listeners, door: Door, stop: CancellationToke
             biased;
             () = stop.cancelled() => break,
             Some(ended) = handshakes.tasks.join_next_with_id() => handshakes.handle_end(ended),
-            incoming = endpoint.accept() => match incoming {
-                Some(incoming) => handshakes.handle_quic(incoming, &door),
-                None => break,
-            },
-            accepted = accept_after(tcp_after, &tcp) => match accepted {
-                Ok((socket, address)) => {
+            arrival = arrival(&endpoint, &tcp, tcp_after) => match arrival {
+                Arrival::Quic(incoming) => handshakes.handle_quic(incoming, &door),
+                Arrival::Tcp(socket, address) => {
                     let tls = tls.borrow().clone();
                     handshakes.handle_tcp(Dial::Tcp { socket, address, tls }, &door);
                 }
                 // Most often this process is out of descriptors: trying again at once would only burn a core.
-                Err(error) => {
+                Arrival::TcpFailed(error) => {
                     tracing::warn!(%error, "cannot accept a dial over TCP");
                     tcp_after = Instant::now() + ACCEPT_PAUSE;
                 }
+                Arrival::End => break,
             },
         }
         door.counters.handshakes.set(handshakes.gate.total());
@@ -121,15 +119,35 @@ pub(crate) async fn run(listeners: Listeners, door: Door, stop: CancellationToke
     }
 }
 
-async fn accept_after(time: Instant, tcp: &TcpListener) -> std::io::Result<(TcpStream, SocketAddr)> {
-    sleep_until(time).await;
-    tcp.accept().await
+enum Arrival {
+    Quic(Box<Incoming>),
+    Tcp(TcpStream, SocketAddr),
+    TcpFailed(std::io::Error),
+    /// The endpoint is closed.
+    End,
+}
+
+/// The next dial of either kind, by lot if there are both: a flood of one does not keep the other out. Cancel-safe.
+async fn arrival(endpoint: &Endpoint, tcp: &TcpListener, tcp_after: Instant) -> Arrival {
+    let accept_tcp = async {
+        sleep_until(tcp_after).await;
+        tcp.accept().await
+    };
+    tokio::select! {
+        incoming = endpoint.accept() => {
+            incoming.map_or(Arrival::End, |incoming| Arrival::Quic(Box::new(incoming)))
+        }
+        accepted = accept_tcp => match accepted {
+            Ok((socket, address)) => Arrival::Tcp(socket, address),
+            Err(error) => Arrival::TcpFailed(error),
+        },
+    }
 }
 
 /// A dial whose handshake may begin.
 #[derive(Debug)]
 enum Dial {
-    Quic(Incoming),
+    Quic(Box<Incoming>),
     Tcp { socket: TcpStream, address: SocketAddr, tls: Arc<ServerConfig> },
 }
 
@@ -158,7 +176,7 @@ struct Handshakes {
 }
 
 impl Handshakes {
-    fn handle_quic(&mut self, incoming: Incoming, door: &Door) {
+    fn handle_quic(&mut self, incoming: Box<Incoming>, door: &Door) {
         let origin = Origin::new(incoming.remote_address().ip(), incoming.remote_address_validated());
         match self.gate.handle_dial(origin) {
             Decision::Begin => self.begin(Dial::Quic(incoming), origin, door),

@@ -89,10 +89,8 @@ mod tests {
     const MIDDLE: u32 = u32::MAX / 2;
 
     fn wait(upgrade: &mut Upgrade, now: Instant) -> Duration {
-        match upgrade.poll(now) {
-            Due::Wait(Some(next)) => Duration::from_secs((next - now).as_secs_f64().round() as u64),
-            other => panic!("{other:?}"),
-        }
+        let Due::Wait(Some(next)) = upgrade.poll(now) else { panic!("nothing to wait for") };
+        Duration::from_secs((next - now).as_secs_f64().round() as u64)
     }
 
     #[test]

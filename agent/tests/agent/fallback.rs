@@ -57,9 +57,8 @@ impl TcpBroker {
             let path = Path::Tcp(tcp::accept(socket, Arc::clone(&self.tls)).await.unwrap());
             let (send, recv) = path.accept_bi().await.unwrap();
             let mut agent = TcpAgent { path, send, recv, decoder: Decoder::new(), hello: None };
-            match agent.next().await {
-                AgentMessage::Hello(hello) => agent.hello = Some(hello),
-                other => panic!("{other:?}"),
+            if let AgentMessage::Hello(hello) = agent.next().await {
+                agent.hello = Some(hello);
             }
             let welcome =
                 Welcome { v: 1, features: Vec::new(), tunnel, broker: "test".into(), time: unix_ms() };
