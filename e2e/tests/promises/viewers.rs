@@ -120,5 +120,6 @@ async fn flood(viewer: &mut ViewerClient, bytes: usize, word: &str) -> Result<()
     viewer.type_bytes(
         format!("yes 0123456789abcdefghij | head -c {bytes}; echo {head}''{rest}\n").as_bytes(),
     )?;
-    viewer.wait_for(&format!("{word}\r\n$ "), Duration::from_secs(90)).await
+    viewer.wait_for(&format!("{word}\r\n"), Duration::from_secs(90)).await?;
+    viewer.wait_for("$ ", SOON).await
 }
