@@ -2,7 +2,6 @@
 //!
 //! The tests hold each row to its bar; `make faults` prints the rows as a table.
 
-use std::cell::RefCell;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -21,6 +20,8 @@ use crate::{Installation, Machine};
 
 /// A broker that was killed is started again after this.
 const BROKER_AWAY: Duration = Duration::from_secs(1);
+/// A proxy that ended is started again after this.
+const PROXY_AWAY: Duration = Duration::from_millis(1_500);
 /// How long the network is cut.
 const CUT: Duration = Duration::from_secs(10);
 /// How long a laptop's lid stays closed here. What matters is that it is longer than every timeout that could notice it.
@@ -87,7 +88,7 @@ impl Fault {
             Self::LongWay => "300 ms round trip",
             Self::AgentMoves => "agent's address changes",
             Self::UdpBlocked => "UDP blocked, and allowed again",
-            Self::Proxy => "only an HTTP proxy, started anew",
+            Self::Proxy => "only an HTTP proxy, back 1.5 s later",
             Self::Sleep => "agent asleep for 35 s",
             Self::Flood => "another session floods",
             Self::SlowViewer => "another viewer stops reading",
@@ -155,18 +156,19 @@ pub async fn run(fault: Fault) -> Result<Row> {
     let host = network.as_ref().map_or(Options::default().host, |network| IpAddr::V4(network.host()));
     let mut installation = Installation::start_with(Options { host, ..Options::default() })?;
     let mut machine = Machine::start_in(&installation, "m", network.as_ref().map(Netlab::name))?;
-    let proxy = match &network {
+    // Lives until everything has come.
+    let mut proxy = match &network {
         Some(network) if fault == Fault::Proxy => Some(behind_a_proxy(network, &installation, &mut machine)?),
         _ => None,
     };
     let mut traffic = Traffic::start(&installation, &machine).await?;
     let shells = machine.shells()?;
-    let back = Scene { fault, network: network.as_ref(), machine: &machine, proxy: RefCell::new(proxy) }
+    let back = Scene { fault, network: network.as_ref(), machine: &machine, proxy: proxy.as_mut() }
         .play(&mut installation, &mut traffic)
         .await?;
     ensure!(shells.iter().all(|pid| is_alive(*pid)), "a shell died");
     let outcome = traffic.finish().await?;
-    drop((machine, installation));
+    drop((machine, proxy, installation));
     Ok(Row { fault, outcome, back })
 }
 
@@ -186,11 +188,11 @@ struct Scene<'a> {
     fault: Fault,
     network: Option<&'a Netlab>,
     machine: &'a Machine,
-    proxy: RefCell<Option<Proxy>>,
+    proxy: Option<&'a mut Proxy>,
 }
 
 impl Scene<'_> {
-    async fn play(&self, installation: &mut Installation, traffic: &mut Traffic) -> Result<Duration> {
+    async fn play(mut self, installation: &mut Installation, traffic: &mut Traffic) -> Result<Duration> {
         match self.fault {
             Fault::BrokerKilled => {
                 installation.kill_control()?;
@@ -226,10 +228,11 @@ impl Scene<'_> {
             }
             Fault::UdpBlocked => return self.without_udp(traffic).await,
             Fault::Proxy => {
-                let mut proxy = self.proxy.borrow_mut();
-                let proxy = proxy.as_mut().ok_or_else(|| anyhow::anyhow!("no proxy"))?;
+                let proxy = self.proxy.take().ok_or_else(|| anyhow::anyhow!("no proxy"))?;
                 proxy.stop()?;
                 traffic.type_some()?;
+                // Meanwhile a dial finds nobody there, and must not wait for UDP's deadline until it tries again.
+                traffic.drive_for(PROXY_AWAY).await?;
                 proxy.run()?;
             }
             Fault::Sleep => self.sleep(traffic).await?,

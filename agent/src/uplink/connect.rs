@@ -36,6 +36,8 @@ const QUIC_HEAD_START: Duration = Duration::from_millis(300);
 const HEAD_START: Duration = Duration::from_millis(250);
 /// The same where every address is this machine: a broker bound to one family only must not cost a quarter of a second.
 const HEAD_START_LOCAL: Duration = Duration::from_millis(10);
+/// Between two tries of a way that failed while another is still open.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// Addresses tried in one dial.
 const ADDRESSES_MAX: usize = 8;
 
@@ -205,32 +207,45 @@ pub struct Target<'a> {
 pub async fn dial(target: Target<'_>) -> Result<Dialled, DialError> {
     let Target { addr, server_name, tls, proxy } = target;
     let mut over_quic = pin!(quic::dial(addr, server_name, &tls.quic));
-    let over_tcp = tcp::dial(addr, server_name, &tls.tcp, proxy);
+    let dial_tcp = || tcp::dial(addr, server_name, &tls.tcp, proxy);
     match timeout(QUIC_HEAD_START, &mut over_quic).await {
         Ok(Ok(dialled)) => Ok(dialled),
         // It was our broker that said no: it would say the same again.
         Ok(Err(error)) if error.is_brokers_word() => Err(error),
-        Ok(Err(error)) => after_quic(error, over_tcp).await,
-        Err(_) => both(addr, over_quic, over_tcp).await,
+        Ok(Err(error)) => after_quic(error, dial_tcp()).await,
+        Err(_) => both(addr, over_quic, dial_tcp).await,
     }
 }
 
-async fn both(
+/// Silence over UDP lasts until its deadline, so a refusal over TCP meanwhile is no end: a proxy or a broker that is just being started anew is
+/// found by the next try.
+async fn both<F: Future<Output = Result<Dialled, DialError>>>(
     addr: &str,
     mut over_quic: Pin<&mut impl Future<Output = Result<Dialled, DialError>>>,
-    over_tcp: impl Future<Output = Result<Dialled, DialError>>,
+    dial_tcp: impl Fn() -> F,
 ) -> Result<Dialled, DialError> {
-    let mut over_tcp = pin!(over_tcp);
-    tokio::select! {
-        biased;
-        dialled = &mut over_quic => match dialled {
-            Err(error) if !error.is_brokers_word() => after_quic(error, over_tcp).await,
-            decided => decided,
-        },
-        dialled = &mut over_tcp => match dialled {
-            Ok(dialled) => Ok(dialled.because(format!("UDP to {addr} got no answer"))),
-            Err(tcp) => over_quic.await.map_err(|quic| more_telling(quic, tcp)),
-        },
+    let mut over_tcp = pin!(dial_tcp());
+    let mut refused: Option<DialError> = None;
+    loop {
+        tokio::select! {
+            biased;
+            dialled = &mut over_quic => return match (dialled, refused) {
+                (Err(quic), None) if !quic.is_brokers_word() => after_quic(quic, over_tcp).await,
+                (Err(quic), Some(tcp)) => Err(more_telling(quic, tcp)),
+                (decided, _) => decided,
+            },
+            dialled = &mut over_tcp, if refused.is_none() => match dialled {
+                Ok(dialled) => return Ok(dialled.because(format!("UDP to {addr} got no answer"))),
+                Err(tcp) if tcp.is_brokers_word() => {
+                    return over_quic.await.map_err(|quic| more_telling(quic, tcp));
+                }
+                Err(tcp) => refused = Some(tcp),
+            },
+            () = sleep(TRY_AGAIN), if refused.is_some() => {
+                refused = None;
+                over_tcp.set(dial_tcp());
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use rexec_e2e::grounds::can_run;
 use rexec_e2e::installation::Options;
 use rexec_e2e::netlab::Netlab;
 use rexec_e2e::process::is_alive;
+use rexec_e2e::traffic::Traffic;
 use rexec_e2e::viewer::shell;
 use rexec_e2e::{Installation, Machine, ViewerClient};
 
@@ -130,5 +131,21 @@ async fn an_agent_that_is_stopped_ends_its_shells_and_viewers_are_told() -> Resu
         viewer.exit().is_some() || viewer.refusal().is_some_and(|refusal| refusal.code == "session_not_found")
     };
     assert!(tokio::time::timeout(SOON, told).await?, "{:?}", viewer.refusal());
+    Ok(())
+}
+
+#[tokio::test]
+async fn over_tcp_alone_no_byte_is_lost() -> Result<()> {
+    if !can_run(Fault::UdpBlocked.needs()) {
+        return Ok(());
+    }
+    let network = Netlab::new()?;
+    network.block_udp()?;
+    let options = Options { host: IpAddr::V4(network.host()), ..Options::default() };
+    let installation = Installation::start_with(options)?;
+    let machine = Machine::start_in(&installation, "m", Some(network.name()))?;
+    let traffic = Traffic::start(&installation, &machine).await?;
+    let outcome = traffic.finish().await?;
+    ensure!(outcome.is_whole(), "{outcome:?}");
     Ok(())
 }
