@@ -25,10 +25,12 @@ test('vim edits a file', async () => {
   await typeLine(page, `vim -u NONE -N ${file}`);
   await shows(page, /^~$/m);
   await page.keyboard.type('iwritten in vim');
+  await shows(page, /^written in vim$/m);
   await page.keyboard.press('Escape');
   await page.keyboard.type(':wq');
   await page.keyboard.press('Enter');
-  await shows(page, /written/);
+  // The command line that started it is on the screen from before.
+  await shows(page, /vim -u NONE/);
   await typeLine(page, `echo le''ft`);
   await shows(page, /^left$/m);
   assert.equal(readFileSync(file, 'utf8'), 'written in vim\n');
