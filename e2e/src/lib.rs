@@ -13,7 +13,6 @@ pub mod grounds;
 pub mod installation;
 pub mod machine;
 pub mod netlab;
-pub mod network;
 pub mod process;
 pub mod proxy;
 pub mod screen;

@@ -13,6 +13,7 @@ pub mod line;
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -26,7 +27,6 @@ use rand::RngExt;
 use tun_rs::{DeviceBuilder, SyncDevice};
 
 use self::line::{Line, Shape};
-use crate::network::run;
 
 /// Largest packet: Ethernet's, so that path MTU discovery finds what it finds on most paths.
 const MTU: u16 = 1_500;
@@ -255,6 +255,18 @@ fn wait(from: &SyncDevice, due: Option<Instant>) {
     let pause = due.map_or(LOOK, |due| due.saturating_duration_since(Instant::now()).min(LOOK));
     let mut fds = [PollFd::new(from.as_fd(), PollFlags::POLLIN)];
     let _ = ppoll(&mut fds, Some(TimeSpec::from_duration(pause)), None);
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(program)
+        .args(arguments)
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .output()
+        .with_context(|| format!("{program} does not start"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    bail!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim())
 }
 
 #[cfg(test)]
