@@ -176,9 +176,12 @@ fn refuse_tokens(arguments: &[OsString]) -> Result<(), Complaint> {
 
 fn start_log() {
     let filter = EnvFilter::try_from_env("REXEC_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let is_terminal = std::io::stderr().is_terminal();
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        // A line that the log does not take (its disk is full) is lost; told on the same standard error, it would panic whoever said it.
+        .log_internal_errors(false);
     // Fails only where a log has been set up already.
     let _ = log.with_target(false).try_init();
 }

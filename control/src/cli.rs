@@ -173,7 +173,9 @@ fn start_log(flags: &Flags) -> anyhow::Result<()> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(std::io::stderr().is_terminal())
+        // A line that the log does not take (its disk is full) is lost; told on the same standard error, it would panic whoever said it.
+        .log_internal_errors(false);
     let started = match flags.rexec_log_format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().try_init(),
