@@ -26,6 +26,8 @@ const RESPAWN_BASE: Duration = Duration::from_millis(250);
 const RESPAWN_CAP: Duration = Duration::from_secs(30);
 /// A run this long was a good one.
 const RESPAWN_STABLE: Duration = Duration::from_secs(5);
+/// Runs in a row that were not, after which the file at our place is suspected to be no good, and our own binary takes turns with it.
+const BAD_RUNS: u32 = 2;
 /// Size at which a detached agent's log is set aside, bytes; one older log is kept.
 const LOG_MAX: u64 = 4 * 1024 * 1024;
 /// How often its size is looked at.
@@ -125,10 +127,18 @@ impl UplinkProgram {
         Self { binary: std::env::current_exe().ok(), profile: profile.name().into() }
     }
 
-    fn spawn(&self) -> std::io::Result<Child> {
-        // Without a binary at its place, the one that runs us is still there.
+    /// Starts the file at our place, or the binary that runs us: when that place is empty, when what is there cannot be started, or when `choice` says so.
+    fn spawn(&self, choice: Choice) -> std::io::Result<Child> {
         let ours = Path::new("/proc/self/exe");
-        let binary = self.binary.as_deref().filter(|path| path.exists()).unwrap_or(ours);
+        let placed = self.binary.as_deref().filter(|path| choice == Choice::Placed && path.exists());
+        let Some(placed) = placed else { return self.start(ours) };
+        self.start(placed).or_else(|error| {
+            tracing::warn!(%error, path = %placed.display(), "this cannot be started; the uplink stays the old one");
+            self.start(ours)
+        })
+    }
+
+    fn start(&self, binary: &Path) -> std::io::Result<Child> {
         Command::new(binary)
             .args(["--profile", &self.profile, "uplink"])
             .stdin(Stdio::piped())
@@ -139,22 +149,43 @@ impl UplinkProgram {
     }
 }
 
-/// Decides how long to wait before the next uplink.
+/// Which binary the next uplink is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    /// What lies at our place now.
+    Placed,
+    /// What runs us.
+    Own,
+}
+
+/// Decides how long to wait before the next uplink, and which binary it is.
 #[derive(Debug)]
 struct Respawn {
     backoff: Backoff,
     is_first: bool,
+    /// Runs in a row that ended soon.
+    bad: u32,
 }
 
 impl Respawn {
     fn new() -> Self {
-        Self { backoff: Backoff::new(RESPAWN_BASE, RESPAWN_CAP, RESPAWN_STABLE), is_first: true }
+        Self { backoff: Backoff::new(RESPAWN_BASE, RESPAWN_CAP, RESPAWN_STABLE), is_first: true, bad: 0 }
     }
 
     fn pause(&mut self, started: Instant, ended: Instant, random: u32) -> Duration {
+        self.bad = if ended.saturating_duration_since(started) < RESPAWN_STABLE {
+            self.bad.saturating_add(1)
+        } else {
+            0
+        };
         self.backoff.succeeded(started);
         let pause = self.backoff.failed(ended, random);
         if std::mem::take(&mut self.is_first) { Duration::ZERO } else { pause }
+    }
+
+    /// An upgrade that does not run must not make a machine unreachable.
+    fn choice(&self) -> Choice {
+        if self.bad >= BAD_RUNS && self.bad.is_multiple_of(2) { Choice::Own } else { Choice::Placed }
     }
 }
 
@@ -162,7 +193,7 @@ async fn keep_uplink(program: UplinkProgram, stop: CancellationToken) {
     let mut respawn = Respawn::new();
     while !stop.is_cancelled() {
         let started = Instant::now();
-        match program.spawn() {
+        match program.spawn(respawn.choice()) {
             Ok(mut child) => {
                 // Held open for as long as the child may live; `wait` would close it.
                 let lifeline = child.stdin.take();
@@ -211,8 +242,12 @@ async fn keep_log_short(path: PathBuf) {
 fn set_aside(path: &Path) -> std::io::Result<()> {
     let older = path.with_extension("log.1");
     let staged = path.with_extension("log.2");
-    std::fs::copy(path, &staged)?;
-    std::fs::rename(staged, older)?;
+    let moved = std::fs::copy(path, &staged).and_then(|_| std::fs::rename(&staged, older));
+    if moved.is_err() {
+        // A disk that is full needs no half of a log on it.
+        let _ = std::fs::remove_file(&staged);
+    }
+    moved?;
     std::fs::OpenOptions::new().write(true).open(path)?.set_len(0)
 }
 
@@ -235,6 +270,20 @@ mod tests {
         let mut respawn = Respawn::new();
         let total: Duration = (0..20).map(|_| respawn.pause(start, start, u32::MAX)).sum();
         assert!(total > Duration::from_secs(120), "{total:?}");
+    }
+
+    #[test]
+    fn a_new_binary_that_does_not_run_takes_turns_with_the_one_that_does() {
+        let start = Instant::now();
+        let mut respawn = Respawn::new();
+        let mut choices = vec![respawn.choice()];
+        for _ in 0..4 {
+            respawn.pause(start, start, 0);
+            choices.push(respawn.choice());
+        }
+        assert_eq!(choices, [Choice::Placed, Choice::Placed, Choice::Own, Choice::Placed, Choice::Own]);
+        respawn.pause(start, start + RESPAWN_STABLE, 0);
+        assert_eq!(respawn.choice(), Choice::Placed, "after a good run");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::broker::Broker;
 use crate::control::{Control, TOKEN};
-use crate::support::{Home, eventually};
+use crate::support::{AGENT, Home, Ran, eventually};
 
 struct Installed {
     home: Home,
@@ -118,6 +118,23 @@ fn an_uplink_killed_is_replaced_at_once_and_the_host_does_not_notice() {
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         assert_eq!(host_pid(&before), host_pid(&after));
         assert_eq!(before["host"]["started"], after["host"]["started"]);
+    }
+}
+
+#[test]
+fn an_upgrade_that_does_not_run_leaves_the_machine_reachable() {
+    let machine = Installed::new();
+    let binary = machine.home.root().join("rexec-agent");
+    std::fs::copy(AGENT, &binary).unwrap();
+    Ran::of(machine.home.agent_at(&binary, &["start", "--daemon"]).output().unwrap()).succeeded();
+    let before = machine.online(1);
+    for (tunnel, broken) in (2..).zip(["no program at all", "#!/bin/sh\nexit 1\n"]) {
+        let staged = binary.with_extension("new");
+        std::fs::write(&staged, broken).unwrap();
+        std::fs::set_permissions(&staged, std::fs::metadata(AGENT).unwrap().permissions()).unwrap();
+        std::fs::rename(&staged, &binary).unwrap();
+        kill_process(machine.uplinks()[0], Signal::KILL).unwrap();
+        assert_eq!(host_pid(&before), host_pid(&machine.online(tunnel)), "{broken}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! What several tests need: a profile of their own, the agent's binary, waiting for a state with a deadline.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,9 @@ use rexec_agent::state::Profile;
 
 /// How long anything in these tests may take on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The agent's binary.
+pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_rexec-agent");
 
 /// One machine's directory, removed at the end; an agent that still runs there is stopped.
 pub(crate) struct Home {
@@ -30,7 +33,12 @@ impl Home {
 
     /// `rexec-agent` with this directory and nothing else of the caller's environment.
     pub(crate) fn agent(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rexec-agent"));
+        self.agent_at(Path::new(AGENT), arguments)
+    }
+
+    /// The same, where a copy of it lies.
+    pub(crate) fn agent_at(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .env_clear()
@@ -81,7 +89,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
