@@ -38,7 +38,7 @@ pub struct Credentials {
     pub until: i64,
     /// `host:port` of the broker.
     pub addr: String,
-    /// Why the last renewal failed, if it did.
+    /// Why the last renewal failed, or was not kept on disk.
     pub trouble: Option<String>,
     /// Control says that this machine is no more.
     pub is_revoked: bool,
@@ -81,6 +81,8 @@ pub struct Renewal {
     key: MachineKey,
     credentials: watch::Sender<Credentials>,
     wanted: watch::Receiver<u64>,
+    /// Whether the newest credentials are on disk. While the disk is full they are good all the same, until this process ends.
+    is_kept: bool,
 }
 
 impl Renewal {
@@ -92,7 +94,7 @@ impl Renewal {
         let (credentials, seen) =
             watch::channel(Credentials { certificate, until, addr, trouble: None, is_revoked: false });
         let (wanted_in, wanted) = watch::channel(0);
-        let renewal = Self { profile, registration, key, credentials, wanted };
+        let renewal = Self { profile, registration, key, credentials, wanted, is_kept: true };
         (renewal, RenewalHandle { credentials: seen, wanted: wanted_in })
     }
 
@@ -107,19 +109,15 @@ impl Renewal {
                 let known = self.credentials.borrow();
                 (known.is_due(now), known.age(now))
             };
-            let pause = if is_due || (is_wanted && age >= YOUNG) {
-                self.wanted.mark_unchanged();
-                match self.renew().await {
-                    Ok(()) => {
-                        backoff.reset();
-                        LOOK
-                    }
-                    Err(Failure::Revoked) => return,
-                    Err(Failure::Later) => backoff.failed(Instant::now(), rand::random()).max(RETRY_BASE / 2),
+            self.wanted.mark_unchanged();
+            let done = if is_due || (is_wanted && age >= YOUNG) { self.renew().await } else { self.keep() };
+            let pause = match done {
+                Ok(()) => {
+                    backoff.reset();
+                    LOOK
                 }
-            } else {
-                self.wanted.mark_unchanged();
-                LOOK
+                Err(Failure::Revoked) => return,
+                Err(Failure::Later) => backoff.failed(Instant::now(), rand::random()).max(RETRY_BASE / 2),
             };
             tokio::select! {
                 () = sleep(pause) => {}
@@ -131,7 +129,10 @@ impl Renewal {
 
     async fn renew(&mut self) -> Result<(), Failure> {
         match self.ask().await {
-            Ok(answer) => self.take(&answer).map_err(|trouble| self.note(trouble)),
+            Ok(answer) => {
+                self.take(&answer).map_err(|trouble| self.note(trouble))?;
+                self.keep()
+            }
             Err(Refusal::Revoked) => {
                 self.credentials.send_modify(|known| known.is_revoked = true);
                 Err(Failure::Revoked)
@@ -140,8 +141,9 @@ impl Renewal {
         }
     }
 
+    /// Tells of something to be tried again.
     fn note(&self, trouble: String) -> Failure {
-        tracing::warn!(%trouble, "the certificate could not be renewed; trying again");
+        tracing::warn!(%trouble, "the certificate is not renewed; trying again");
         self.credentials.send_modify(|known| known.trouble = Some(trouble));
         Failure::Later
     }
@@ -171,7 +173,7 @@ impl Renewal {
         }
     }
 
-    /// Keeps a new certificate once it has proved to be one for this machine and key.
+    /// Believes a new certificate once it has proved to be one for this machine and key.
     fn take(&mut self, answer: &RenewAnswer) -> Result<(), String> {
         let expected = MachineName { org: self.registration.org, machine: self.registration.machine };
         let der = CertificateDer::from_pem_slice(answer.certificate.as_bytes())
@@ -182,18 +184,41 @@ impl Renewal {
         tls::client_config(&self.registration.tunnel.ca, &answer.certificate, &self.key)
             .map_err(|error| error.to_string())?;
         let until = pki::not_after(&der).map_err(|error| error.to_string())?;
-        self.profile.keep_certificate(&answer.certificate).map_err(|error| error.to_string())?;
-        if self.registration.tunnel.addr != answer.addr {
-            self.registration.tunnel.addr.clone_from(&answer.addr);
-            self.profile.keep_registration(&self.registration).map_err(|error| error.to_string())?;
-        }
         tracing::info!(until, "the certificate was renewed");
+        self.is_kept = false;
         self.credentials.send_modify(|known| {
             known.certificate.clone_from(&answer.certificate);
             known.addr.clone_from(&answer.addr);
             known.until = until;
             known.trouble = None;
         });
+        Ok(())
+    }
+
+    /// Writes the newest credentials down, unless they are. Each file is the old one or the new one, whatever happens meanwhile.
+    fn keep(&mut self) -> Result<(), Failure> {
+        if self.is_kept {
+            return Ok(());
+        }
+        let (certificate, addr) = {
+            let known = self.credentials.borrow();
+            (known.certificate.clone(), known.addr.clone())
+        };
+        let kept = self.profile.keep_certificate(&certificate).and_then(|()| {
+            if self.registration.tunnel.addr == addr {
+                return Ok(());
+            }
+            let mut registration = self.registration.clone();
+            registration.tunnel.addr = addr;
+            self.profile.keep_registration(&registration)?;
+            self.registration = registration;
+            Ok(())
+        });
+        if let Err(error) = kept {
+            return Err(self.note(format!("the new one is used, and cannot be kept: {error}")));
+        }
+        self.is_kept = true;
+        self.credentials.send_if_modified(|known| known.trouble.take().is_some());
         Ok(())
     }
 }

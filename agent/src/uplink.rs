@@ -5,6 +5,7 @@
 //!
 //! It lives as long as its host: its standard input is a pipe that the host holds, and ends with the host, however that ends.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -195,6 +196,10 @@ impl Uplink {
         if known.is_revoked || !known.is_expired(unix_ms()) {
             return false;
         }
+        if known.trouble.is_none() {
+            // It ended while the machine slept, and nobody has looked at the clock yet. After a failure renewal keeps its own pace.
+            self.renewal.wanted.send_modify(|count| *count += 1);
+        }
         let trouble = known.trouble.as_deref().unwrap_or("asking the server for a new one");
         let detail = format!("this machine's certificate has ended: {trouble}");
         drop(known);
@@ -291,12 +296,14 @@ impl Uplink {
         let mut wake = self.wake.clone();
         wake.mark_unchanged();
         let greeting = watch::Sender::new(Greeting::None);
+        let mut telling = pin!(self.tell_certificates());
         let mut running = pin!(tunnel.run(&self.link, self.wake.clone()));
         loop {
             let mut look = pin!(self.look(&mut upgrade, &mut wake, &greeting, viewer_socket));
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Carried::Stopped,
+                never = &mut telling => match never {},
                 better = &mut look => if let Some(better) = better {
                     return Carried::Bettered(Box::new(better));
                 },
@@ -378,7 +385,7 @@ impl Uplink {
     }
 
     fn tell_state(&self, state: &str, detail: &str) {
-        let certificate_until = Some(self.renewal.credentials.borrow().until);
+        let (certificate_until, certificate_trouble) = self.certificate();
         self.link.status.send_if_modified(|status| {
             if status.state == state && status.detail == detail {
                 return false;
@@ -391,6 +398,7 @@ impl Uplink {
                 detail: detail.into(),
                 since: unix_ms(),
                 certificate_until,
+                certificate_trouble,
                 ..UplinkStatus::default()
             };
             true
@@ -411,6 +419,7 @@ impl Uplink {
         }
         let (number, transport) = (welcome.tunnel, transport.name());
         tracing::info!(tunnel = number, address, transport, why, "online");
+        let (certificate_until, certificate_trouble) = self.certificate();
         self.link.status.send_replace(UplinkStatus {
             state: "online".into(),
             detail: complaint.unwrap_or_default(),
@@ -420,8 +429,29 @@ impl Uplink {
             why,
             rtt_ms: None,
             since: unix_ms(),
-            certificate_until: Some(self.renewal.credentials.borrow().until),
+            certificate_until,
+            certificate_trouble,
         });
+    }
+
+    /// End of the newest certificate, and why it is not newer.
+    fn certificate(&self) -> (Option<i64>, Option<String>) {
+        let known = self.renewal.credentials.borrow();
+        (Some(known.until), known.trouble.clone())
+    }
+
+    /// Tells of renewals beside a tunnel that stands.
+    async fn tell_certificates(&self) -> Infallible {
+        let mut credentials = self.renewal.credentials.clone();
+        while credentials.changed().await.is_ok() {
+            let (until, trouble) = self.certificate();
+            self.link.status.send_modify(|status| {
+                status.certificate_until = until;
+                status.certificate_trouble = trouble;
+            });
+        }
+        // The machine was removed: the broker says so, too.
+        std::future::pending().await
     }
 }
 

@@ -219,6 +219,9 @@ pub struct UplinkStatus {
     pub since: u64,
     /// End of the certificate, Unix seconds.
     pub certificate_until: Option<i64>,
+    /// Why it could not be renewed, or kept, for a person.
+    #[serde(default)]
+    pub certificate_trouble: Option<String>,
 }
 
 /// What the host tells a local command.

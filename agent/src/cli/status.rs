@@ -108,7 +108,9 @@ fn describe_uplink(uplink: &UplinkStatus, now: u64, lines: &mut Vec<String>) {
         } else {
             "ended; being renewed".into()
         };
-        lines.push(field("certificate", text));
+        let trouble = uplink.certificate_trouble.as_deref();
+        let trouble = trouble.map_or_else(String::new, |trouble| format!("; {}", plain(trouble)));
+        lines.push(field("certificate", text + &trouble));
     }
 }
 

@@ -8,6 +8,7 @@ mod control;
 mod fallback;
 mod installer;
 mod processes;
+mod renewal;
 mod server_trust;
 mod streams;
 mod support;
