@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use sea_orm::{
-    ConnectOptions, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr,
+    ConnectOptions, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait as _;
@@ -67,4 +67,34 @@ pub async fn write(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr
         (db.get_database_backend() == DatabaseBackend::Sqlite).then_some(SqliteTransactionMode::Immediate);
     db.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() })
         .await
+}
+
+/// Whether the database refused because its disk is full: `SQLITE_FULL`, `SQLITE_IOERR_SHMSIZE` (<https://www.sqlite.org/rescode.html>), or PostgreSQL's
+/// `disk_full`.
+pub fn is_full(error: &DbErr) -> bool {
+    let (DbErr::Conn(cause) | DbErr::Exec(cause) | DbErr::Query(cause)) = error else { return false };
+    let RuntimeErr::SqlxError(cause) = cause else { return false };
+    let code = cause.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| matches!(code.as_ref(), "13" | "4874" | "53100"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sea_orm::ConnectionTrait as _;
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_from_other_faults() -> Result<(), DbErr> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let url = Secret::new(format!("sqlite://{}", dir.path().join("full.sqlite").display()));
+        // The limit holds for one connection.
+        let db = Database::connect(options(&url).max_connections(1).to_owned()).await?;
+        db.execute_unprepared("CREATE TABLE full (bytes)").await?;
+        db.execute_unprepared("PRAGMA max_page_count = 2").await?;
+        let error = db.execute_unprepared("INSERT INTO full VALUES (zeroblob(1000000))").await.unwrap_err();
+        assert!(is_full(&error), "{error:?}");
+        let error = db.execute_unprepared("INSERT INTO nowhere VALUES (1)").await.unwrap_err();
+        assert!(!is_full(&error), "{error:?}");
+        Ok(())
+    }
 }

@@ -13,6 +13,7 @@ use sea_orm::DbErr;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::db;
 use crate::secret::NoRandomness;
 
 /// Where problem types are described.
@@ -206,7 +207,17 @@ impl Error for ApiError {}
 
 impl From<DbErr> for ApiError {
     fn from(source: DbErr) -> Self {
-        Self::internal(source)
+        if !db::is_full(&source) {
+            return Self::internal(source);
+        }
+        let mut error = Self::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "storage_full",
+            "the server's disk is full, so nothing can be written down",
+        )
+        .hint("sessions in progress go on; make room on the server, then try again");
+        error.0.source = Some(std::sync::Arc::new(source));
+        error
     }
 }
 
