@@ -2,7 +2,15 @@
  * Is the path alive, and how long is the round trip? A visible page pings; anything received is life.
  * A hidden page does neither: browsers throttle its timers, and nobody is looking.
  */
-import { DEAD_AFTER_MS, DOUBT_AFTER_MS, PING_EVERY_MS, PING_FIRST_MS } from './limits';
+import {
+  DEAD_AFTER_MS,
+  DOUBT_AFTER_MS,
+  DOUBT_AT_LEAST_MS,
+  DOUBT_ROUND_TRIPS,
+  DOUBT_STALE_MS,
+  PING_EVERY_MS,
+  PING_FIRST_MS,
+} from './limits';
 
 /** Measures one transport at a time. */
 export class Heartbeat {
@@ -10,6 +18,8 @@ export class Heartbeat {
   #nextPing: number | null = null;
   /** Until when something must be received; null: nothing was asked since something came. */
   #doubt: number | null = null;
+  /** When the path was last doubted because of something else than silence. */
+  #doubted = Number.NEGATIVE_INFINITY;
   #rtt: number | null = null;
 
   /** Newest round trip, ms; null when this transport has measured none. */
@@ -27,6 +37,7 @@ export class Heartbeat {
   stop(): void {
     this.#nextPing = null;
     this.#doubt = null;
+    this.#doubted = Number.NEGATIVE_INFINITY;
     this.#rtt = null;
   }
 
@@ -41,16 +52,25 @@ export class Heartbeat {
   probe(now: number): void {
     if (this.#nextPing === null || !this.#visible) return;
     this.#nextPing = now;
-    this.#doubt = Math.min(this.#doubt ?? Number.POSITIVE_INFINITY, now + DOUBT_AFTER_MS);
+    this.#doubted = now;
+    this.#doubt = Math.min(this.#doubt ?? Number.POSITIVE_INFINITY, now + this.#patience());
+  }
+
+  /** How long a doubted path may take to answer, ms: by what it took before. */
+  #patience(): number {
+    if (this.#rtt === null) return DOUBT_AFTER_MS;
+    return Math.min(DOUBT_AFTER_MS, Math.max(DOUBT_AT_LEAST_MS, DOUBT_ROUND_TRIPS * this.#rtt));
   }
 
   /** Something came. */
-  received(): void {
-    this.#doubt = null;
+  received(now: number): void {
+    if (now >= this.#doubted + DOUBT_STALE_MS) this.#doubt = null;
   }
 
   /** The answer to the ping sent at `sentAt`. */
   pong(sentAt: number, now: number): number {
+    // Times travel in whole microseconds.
+    if (sentAt >= this.#doubted - 0.001) this.#doubt = null;
     this.#rtt = Math.max(0, now - sentAt);
     return this.#rtt;
   }

@@ -34,8 +34,14 @@ export const PING_EVERY_MS = 1_000;
 export const PING_FIRST_MS = 300;
 /** A ping unanswered, with nothing else received, for this long means the path is dead, ms: with the wait for a ping, found within 5 s. */
 export const DEAD_AFTER_MS = 3_900;
-/** The same after waking up, when the path is doubted already, ms. */
+/** The same after waking up, when the path is doubted already and no round trip is known, ms. */
 export const DOUBT_AFTER_MS = 2_500;
+/** Round trips that a doubted path is given to answer: on most paths that is sooner. */
+export const DOUBT_ROUND_TRIPS = 8;
+/** What it is given at least, ms: a page that wakes up is busy. */
+export const DOUBT_AT_LEAST_MS = 1_000;
+/** What comes this soon after a path was doubted, ms, was on its way before, and says nothing; only the answer to a ping does. */
+export const DOUBT_STALE_MS = 250;
 /** How long control may take to answer a ticket request, ms. */
 export const TICKET_TIMEOUT_MS = 5_000;
 /** How long a transport may take to open, ms. */

@@ -10,6 +10,8 @@ import {
   BACKOFF_PATIENCE,
   DEAD_AFTER_MS,
   DOUBT_AFTER_MS,
+  DOUBT_AT_LEAST_MS,
+  DOUBT_STALE_MS,
   PING_EVERY_MS,
   PING_FIRST_MS,
   STABLE_MS,
@@ -77,8 +79,23 @@ describe('heartbeat', () => {
     const heart = new Heartbeat();
     heart.start(-PING_FIRST_MS);
     heart.pingDue(0);
-    heart.received();
+    heart.received(1);
     expect(heart.isDead(DEAD_AFTER_MS)).toBe(false);
+  });
+
+  it('what was on its way when the path was doubted is no life, and an answer is', () => {
+    const heart = new Heartbeat();
+    heart.start(0);
+    heart.probe(1_000);
+    heart.received(1_000 + DOUBT_STALE_MS - 1);
+    expect(heart.isDead(1_000 + DOUBT_AFTER_MS)).toBe(true);
+    heart.pong(999, 1_001);
+    expect(heart.isDead(1_000 + DOUBT_AFTER_MS)).toBe(true);
+    heart.pong(1_000, 1_001);
+    expect(heart.isDead(1_000 + DOUBT_AFTER_MS)).toBe(false);
+    heart.probe(2_000);
+    heart.received(2_000 + DOUBT_STALE_MS);
+    expect(heart.isDead(2_000 + DOUBT_AFTER_MS)).toBe(false);
   });
 
   it('a hidden page neither pings nor gives up, and a page shown again is less patient', () => {
@@ -90,6 +107,19 @@ describe('heartbeat', () => {
     heart.setVisible(true, 90_000);
     expect(heart.pingDue(90_000)).toBe(true);
     expect(heart.isDead(90_000 + DOUBT_AFTER_MS)).toBe(true);
+  });
+
+  it.each([
+    [1, DOUBT_AT_LEAST_MS],
+    [200, 1_600],
+    [600, DOUBT_AFTER_MS],
+  ])('a doubted path whose round trip took %d ms is given %d ms', (rtt, patience) => {
+    const heart = new Heartbeat();
+    heart.start(0);
+    heart.pong(1_000 - rtt, 1_000);
+    heart.probe(2_000);
+    expect(heart.isDead(2_000 + patience - 1)).toBe(false);
+    expect(heart.isDead(2_000 + patience)).toBe(true);
   });
 });
 

@@ -193,7 +193,7 @@ export class ViewerMachine {
   /** Bytes from the transport wanted. */
   received(bytes: Bytes, now: number): void {
     if (!this.#attached()) return;
-    this.#streams.heartbeat.received();
+    this.#streams.heartbeat.received(now);
     try {
       for (const frame of this.#decoder.push(bytes)) {
         const message = decodeMessage(frame);
