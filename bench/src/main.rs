@@ -12,6 +12,7 @@
 //! They are measured on two grounds: loopback, and a network of 30 ms round trip that loses 1 % of its packets, between the machine and
 //! everything else ([`rexec_e2e::netlab`]).
 
+mod faults;
 mod ground;
 mod measure;
 mod peer;
@@ -21,9 +22,8 @@ mod ssh;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Parser;
-use rexec_e2e::faults::{Fault, run};
 use rexec_e2e::grounds::{Need, can_run};
 
 use crate::ground::Ground;
@@ -58,6 +58,9 @@ struct Cli {
     /// Instead of measuring speed, break what can break and print what that cost.
     #[arg(long)]
     faults: bool,
+    /// Of the faults, those with this in their name.
+    #[arg(long, default_value = "", requires = "faults")]
+    only: String,
 }
 
 #[tokio::main]
@@ -65,7 +68,7 @@ async fn main() -> Result<()> {
     let cli = Cli::parse();
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     if cli.faults {
-        return fault_table().await;
+        return faults::matrix(&cli.only, cli.out.as_deref()).await;
     }
     let plan = Plan { rounds: cli.rounds, keystrokes: cli.keystrokes, bulk_bytes: cli.bulk_mb * 1_000_000 };
 
@@ -80,42 +83,6 @@ async fn main() -> Result<()> {
     if let Some(out) = cli.out {
         report.write(&out)?;
     }
-    Ok(())
-}
-
-/// Prints a row for each fault as it is known; fails when one of them cost a byte or took longer than its bar.
-#[expect(clippy::print_stdout, reason = "this program's purpose")]
-async fn fault_table() -> Result<()> {
-    println!(
-        "{:<44}{:>8}{:>10}{:>10}{:>9}{:>14}{:>8}",
-        "fault", "lost", "doubled", "typing", "streams", "typing again", "bar"
-    );
-    let mut failed = Vec::new();
-    for fault in Fault::ALL.into_iter().filter(|fault| can_run(fault.needs())) {
-        let row = match run(fault).await {
-            Ok(row) => row,
-            Err(error) => {
-                println!("{:<44}{error:#}", fault.name());
-                failed.push(fault.name());
-                continue;
-            }
-        };
-        let (tally, bar) = (row.outcome.tally, fault.bar());
-        let typing = if row.outcome.typing_equal { "equal" } else { "DIFFERS" };
-        println!(
-            "{:<44}{:>8}{:>10}{typing:>10}{:>9}{:>12.2} s{:>6.0} s",
-            fault.name(),
-            tally.lost,
-            tally.doubled,
-            row.outcome.streams,
-            row.back.as_secs_f64(),
-            bar.as_secs_f64()
-        );
-        if !row.outcome.is_whole() || row.back > bar {
-            failed.push(fault.name());
-        }
-    }
-    ensure!(failed.is_empty(), "not as promised: {}", failed.join(", "));
     Ok(())
 }
 

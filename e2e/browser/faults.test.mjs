@@ -10,6 +10,8 @@ import { isAlive } from './lib/processes.mjs';
 const LAST = 1500;
 const BACK_MS = 10_000;
 const CUT_MS = 5_000;
+/** A browser that has another address is back within this. */
+const MOVED_MS = 2_000;
 /** What dialling, attaching and a shell's answer may take on a busy machine. */
 const SWIFT_MS = 1_500;
 
@@ -171,6 +173,45 @@ test('the network of the agent is cut for 5 s', { skip: missingNamespaces() }, a
     assert.deepEqual(page.complaints, []);
     await page.context().close();
   } finally {
+    await apart?.stop();
+    namespace.remove();
+  }
+});
+
+test('the address of the browser changes', { skip: missingNamespaces() }, async (t) => {
+  const namespace = new Namespace();
+  let apart;
+  let nomad;
+  try {
+    apart = await Installation.start({ host: namespace.host });
+    const steady = await apart.machine('steady');
+    nomad = await launch(namespace);
+    const origin = `http://${namespace.host}:${apart.port}`;
+    const page = await pageOf(await person(nomad));
+    await signIn(page, origin);
+    await openTerminal(page, origin, steady.id);
+    await page.waitForFunction(() => window.__rexec.state().rttMs !== null);
+    const { session } = await state(page);
+    let back;
+    await survives(page, steady, {
+      begin: async () => {
+        // Its connection is dead, and neither end is told.
+        namespace.moveTo(77);
+        const since = performance.now();
+        const { offset } = await state(page);
+        const goesOn = (offset) => window.__rexec.state().status === 'running' && window.__rexec.state().offset > offset;
+        back = page.waitForFunction(goesOn, offset, { polling: 10 }).then(() => performance.now() - since);
+      },
+      end: async () => {
+        const took = await back;
+        t.diagnostic(`output goes on ${Math.round(took)} ms after the address changed`);
+        assert.ok(took < MOVED_MS, `output went on after ${took} ms`);
+      },
+    });
+    assert.equal((await state(page)).session, session, 'the same session');
+    assert.deepEqual(page.complaints, []);
+  } finally {
+    await nomad?.close();
     await apart?.stop();
     namespace.remove();
   }

@@ -43,7 +43,16 @@ impl Counter {
     /// # Errors
     /// When the session is refused, or the counter does not begin.
     pub async fn start(&self, api: &Api, machine: Uuid) -> Result<ViewerClient> {
-        let mut viewer = ViewerClient::open(api, machine, terminal(Some(self.command()))).await?;
+        self.start_from(None, api, machine).await
+    }
+
+    /// As [`Counter::start`], with the viewer in a network namespace.
+    ///
+    /// # Errors
+    /// As [`Counter::start`].
+    pub async fn start_from(&self, network: Option<&str>, api: &Api, machine: Uuid) -> Result<ViewerClient> {
+        let spec = terminal(Some(self.command()));
+        let mut viewer = ViewerClient::open_from(network, api, machine, spec).await?;
         viewer.wait_for("READY", READY_DEADLINE).await?;
         viewer.type_bytes(b"g")?;
         Ok(viewer)

@@ -1,21 +1,30 @@
 //! The fault matrix: what can break, each broken for real in the middle of [`Traffic`], and what that cost.
 //!
-//! The tests hold each row to its bar; `make faults` prints the rows as a table.
+//! The tests hold each row to its bar; `make faults` prints the rows as a table. A new row is a [`Fault`], its name, bar and needs here, and what breaks it
+//! in `Scene::play`.
+
+mod bystander;
+mod disk;
+mod neighbour;
+mod row;
+mod slow_viewer;
+mod upgrade;
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
+pub use self::row::{Promise, Row, told};
+use crate::clock::{set_forward, set_running_forward};
 use crate::grounds::Need;
 use crate::installation::Options;
 use crate::netlab::Netlab;
 use crate::netlab::line::Shape;
 use crate::process::{family, is_alive, kill_9, signal};
 use crate::proxy::Proxy;
-use crate::traffic::{Outcome, Traffic};
-use crate::viewer::{ViewerClient, terminal};
+use crate::traffic::Traffic;
 use crate::{Installation, Machine};
 
 /// A broker that was killed is started again after this.
@@ -24,12 +33,17 @@ const BROKER_AWAY: Duration = Duration::from_secs(1);
 const PROXY_AWAY: Duration = Duration::from_millis(1_500);
 /// How long the network is cut.
 const CUT: Duration = Duration::from_secs(10);
-/// How long a laptop's lid stays closed here. What matters is that it is longer than every timeout that could notice it.
-const SLEEP: Duration = Duration::from_secs(35);
-/// Between two looks at what control says.
-const LOOK: Duration = Duration::from_millis(100);
+/// How long a laptop's lid stays closed here, and how much later it is by the clock on the wall when it is opened. The first is longer than every
+/// timeout that could notice it.
+const AN_HOUR: [Duration; 2] = [Duration::from_secs(35), Duration::from_secs(3_600)];
+/// The first is as long as it takes until the broker has given the tunnel up, the second longer than a certificate's life.
+const A_DAY: [Duration; 2] = [Duration::from_secs(12), Duration::from_secs(25 * 3_600)];
 /// How long traffic runs on a bad network.
 const BAD: Duration = Duration::from_secs(5);
+/// Control's disk: the agent it serves, and some room.
+const CONTROL_DISK: u64 = 128 * 1024 * 1024;
+/// An agent's disk.
+const AGENT_DISK: u64 = 1024 * 1024;
 
 /// Something that breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +54,8 @@ pub enum Fault {
     BrokerDrained,
     /// The uplink is killed.
     UplinkKilled,
+    /// The agent's binary is replaced, and the uplink ended.
+    UplinkUpgraded,
     /// The agent's network is cut for ten seconds.
     Cut,
     /// The agent's network loses 5 % of the packets each way.
@@ -48,33 +64,63 @@ pub enum Fault {
     LongWay,
     /// The agent gets another address.
     AgentMoves,
+    /// The viewer gets another address.
+    ViewerMoves,
     /// The agent's network swallows UDP from one moment to the next, and lets it pass again later.
     UdpBlocked,
     /// The only way out is an HTTP proxy, and that is started anew.
     Proxy,
-    /// Uplink and session host stand still for longer than every timeout, then go on.
+    /// Uplink and session host stand still for longer than every timeout, then go on, an hour later by the clock.
     Sleep,
+    /// The same for a day: the certificate has ended meanwhile.
+    SleepDay,
+    /// The disk that the agent keeps its state and log on is full, and the uplink is killed.
+    AgentDiskFull,
+    /// The disk that control keeps its database and log on is full.
+    ControlDiskFull,
     /// Another session of the machine floods its viewer.
     Flood,
-    /// Another viewer of the session stops reading.
+    /// Another viewer stops reading a session at full speed.
     SlowViewer,
+    /// Eight megabytes are pasted into another session.
+    Paste,
+    /// Another machine floods its viewer over a megabit a second.
+    SlowUplink,
+    /// Another machine's agent is killed in the middle of a flood.
+    AgentDies,
+}
+
+/// What the emulated network is between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    Agent,
+    Viewer,
+    OtherAgent,
 }
 
 impl Fault {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: &[Self] = &[
         Self::BrokerKilled,
         Self::BrokerDrained,
         Self::UplinkKilled,
+        Self::UplinkUpgraded,
         Self::Cut,
         Self::Loss,
         Self::LongWay,
         Self::AgentMoves,
+        Self::ViewerMoves,
         Self::UdpBlocked,
         Self::Proxy,
         Self::Sleep,
+        Self::SleepDay,
+        Self::AgentDiskFull,
+        Self::ControlDiskFull,
         Self::Flood,
         Self::SlowViewer,
+        Self::Paste,
+        Self::SlowUplink,
+        Self::AgentDies,
     ];
 
     /// What it is called in the table.
@@ -83,25 +129,45 @@ impl Fault {
             Self::BrokerKilled => "broker kill -9, back 1 s later",
             Self::BrokerDrained => "broker drained (SIGTERM) and started again",
             Self::UplinkKilled => "uplink kill -9",
+            Self::UplinkUpgraded => "agent's binary replaced, uplink ended",
             Self::Cut => "agent's network cut for 10 s",
             Self::Loss => "5 % loss each way",
             Self::LongWay => "300 ms round trip",
             Self::AgentMoves => "agent's address changes",
+            Self::ViewerMoves => "viewer's address changes",
             Self::UdpBlocked => "UDP blocked, and allowed again",
             Self::Proxy => "only an HTTP proxy, back 1.5 s later",
-            Self::Sleep => "agent asleep for 35 s",
+            Self::Sleep => "agent asleep for an hour",
+            Self::SleepDay => "agent asleep for a day, its certificate ends",
+            Self::AgentDiskFull => "agent's disk full, uplink kill -9",
+            Self::ControlDiskFull => "control's disk full",
             Self::Flood => "another session floods",
-            Self::SlowViewer => "another viewer stops reading",
+            Self::SlowViewer => "another viewer stops reading a flood",
+            Self::Paste => "8 MB pasted into another session",
+            Self::SlowUplink => "another agent floods 1 Mbit/s",
+            Self::AgentDies => "another agent kill -9 while it floods",
         }
     }
 
     /// Longest time until typing works again (DESIGN §11), counted from when what was broken is whole again.
     pub const fn bar(self) -> Duration {
         match self {
-            Self::BrokerKilled | Self::BrokerDrained | Self::UplinkKilled | Self::AgentMoves => {
-                Duration::from_secs(2)
-            }
-            Self::Cut | Self::Sleep | Self::Flood | Self::SlowViewer => Duration::from_secs(1),
+            Self::BrokerKilled
+            | Self::BrokerDrained
+            | Self::UplinkKilled
+            | Self::UplinkUpgraded
+            | Self::AgentMoves
+            | Self::ViewerMoves
+            | Self::SleepDay
+            | Self::AgentDiskFull => Duration::from_secs(2),
+            Self::Cut
+            | Self::Sleep
+            | Self::ControlDiskFull
+            | Self::Flood
+            | Self::SlowViewer
+            | Self::Paste
+            | Self::SlowUplink
+            | Self::AgentDies => Duration::from_secs(1),
             // Nobody says that packets vanish: five seconds until that is known, and a new dial.
             Self::UdpBlocked => Duration::from_secs(8),
             Self::Proxy => Duration::from_secs(3),
@@ -123,28 +189,38 @@ impl Fault {
         const WALLED: &[Need] = PROXIED.split_at(5).0;
         const NETWORK: &[Need] = PROXIED.split_at(4).0;
         match self {
-            Self::Cut | Self::Loss | Self::LongWay | Self::AgentMoves => NETWORK,
+            Self::Cut
+            | Self::Loss
+            | Self::LongWay
+            | Self::AgentMoves
+            | Self::ViewerMoves
+            | Self::SlowUplink => NETWORK,
             Self::UdpBlocked => WALLED,
             Self::Proxy => PROXIED,
+            Self::AgentDiskFull | Self::ControlDiskFull => &[Need::Mounts],
+            Self::SleepDay => &[Need::Clocks],
             Self::BrokerKilled
             | Self::BrokerDrained
             | Self::UplinkKilled
+            | Self::UplinkUpgraded
             | Self::Sleep
             | Self::Flood
-            | Self::SlowViewer => &[],
+            | Self::SlowViewer
+            | Self::Paste
+            | Self::AgentDies => &[],
         }
     }
-}
 
-/// A row of the table.
-#[derive(Debug, Clone)]
-pub struct Row {
-    /// What was broken.
-    pub fault: Fault,
-    /// What became of the bytes.
-    pub outcome: Outcome,
-    /// Time until typing worked again, from when what was broken was whole again.
-    pub back: Duration,
+    fn network_is_behind(self, whom: Behind) -> bool {
+        let behind = if self == Self::ViewerMoves {
+            Behind::Viewer
+        } else if self == Self::SlowUplink {
+            Behind::OtherAgent
+        } else {
+            Behind::Agent
+        };
+        behind == whom
+    }
 }
 
 /// Breaks it in the middle of traffic.
@@ -153,23 +229,39 @@ pub struct Row {
 /// When the ground fails, a shell dies, or the traffic never goes on.
 pub async fn run(fault: Fault) -> Result<Row> {
     let network = fault.needs().contains(&Need::Namespaces).then(Netlab::new).transpose()?;
+    let behind = |whom| network.as_ref().filter(|_| fault.network_is_behind(whom)).map(Netlab::name);
     let host = network.as_ref().map_or(Options::default().host, |network| IpAddr::V4(network.host()));
-    let mut installation = Installation::start_with(Options { host, ..Options::default() })?;
-    let mut machine = Machine::start_in(&installation, "m", network.as_ref().map(Netlab::name))?;
+    let disk_bytes = (fault == Fault::ControlDiskFull).then_some(CONTROL_DISK);
+    let mut installation = Installation::start_with(Options { host, disk_bytes, ..Options::default() })?;
+    let mut machine = machine(fault, &installation, behind(Behind::Agent))?;
     // Lives until everything has come.
     let mut proxy = match &network {
         Some(network) if fault == Fault::Proxy => Some(behind_a_proxy(network, &installation, &mut machine)?),
         _ => None,
     };
-    let mut traffic = Traffic::start(&installation, &machine).await?;
+    let mut traffic = Traffic::start_from(behind(Behind::Viewer), &installation, &machine).await?;
     let shells = machine.shells()?;
-    let back = Scene { fault, network: network.as_ref(), machine: &machine, proxy: proxy.as_mut() }
-        .play(&mut installation, &mut traffic)
-        .await?;
+    let other = behind(Behind::OtherAgent);
+    let (network, proxy_seen) = (network.as_ref(), proxy.as_mut());
+    let mut scene = Scene { fault, network, other, machine: &machine, proxy: proxy_seen, also: Vec::new() };
+    let back = scene.play(&mut installation, &mut traffic).await?;
+    let also = scene.also;
     ensure!(shells.iter().all(|pid| is_alive(*pid)), "a shell died");
     let outcome = traffic.finish().await?;
     drop((machine, proxy, installation));
-    Ok(Row { fault, outcome, back })
+    Ok(Row { fault, outcome, back, also })
+}
+
+/// The machine that the traffic is on.
+fn machine(fault: Fault, installation: &Installation, network: Option<&str>) -> Result<Machine> {
+    let mut machine = Machine::unregistered(installation, "m", network)?;
+    if fault == Fault::AgentDiskFull {
+        machine.put_on_disk(AGENT_DISK)?;
+    } else if fault == Fault::UplinkUpgraded {
+        machine.install_agent()?;
+    }
+    machine.join(installation)?;
+    Ok(machine)
 }
 
 /// Leaves the agent no way but a proxy, and starts it anew there.
@@ -187,12 +279,16 @@ fn behind_a_proxy(network: &Netlab, installation: &Installation, machine: &mut M
 struct Scene<'a> {
     fault: Fault,
     network: Option<&'a Netlab>,
+    /// The network that another machine is to be in.
+    other: Option<&'a str>,
     machine: &'a Machine,
     proxy: Option<&'a mut Proxy>,
+    /// What is promised besides.
+    also: Vec<Promise>,
 }
 
 impl Scene<'_> {
-    async fn play(mut self, installation: &mut Installation, traffic: &mut Traffic) -> Result<Duration> {
+    async fn play(&mut self, installation: &mut Installation, traffic: &mut Traffic) -> Result<Duration> {
         match self.fault {
             Fault::BrokerKilled => {
                 installation.kill_control()?;
@@ -209,6 +305,7 @@ impl Scene<'_> {
                 kill_9(self.machine.uplink_pid()?)?;
                 traffic.type_some()?;
             }
+            Fault::UplinkUpgraded => return self.upgrade(traffic).await,
             Fault::Cut => {
                 let network = self.network()?;
                 network.cut();
@@ -226,30 +323,49 @@ impl Scene<'_> {
                 self.network()?.move_to(77)?;
                 traffic.type_some()?;
             }
+            Fault::ViewerMoves => return self.viewer_moves(traffic).await,
             Fault::UdpBlocked => return self.without_udp(traffic).await,
             Fault::Proxy => {
-                let proxy = self.proxy.take().ok_or_else(|| anyhow::anyhow!("no proxy"))?;
+                let proxy = self.proxy.take().context("no proxy")?;
                 proxy.stop()?;
                 traffic.type_some()?;
                 // Meanwhile a dial finds nobody there, and must not wait for UDP's deadline until it tries again.
                 traffic.drive_for(PROXY_AWAY).await?;
                 proxy.run()?;
             }
-            Fault::Sleep => self.sleep(traffic).await?,
-            Fault::Flood => return self.flood(installation, traffic).await,
-            Fault::SlowViewer => return self.slow_viewer(installation, traffic).await,
+            Fault::Sleep => return self.sleep(AN_HOUR, installation, traffic).await,
+            Fault::SleepDay => return self.sleep(A_DAY, installation, traffic).await,
+            Fault::AgentDiskFull => return self.agents_disk_is_full(installation, traffic).await,
+            Fault::ControlDiskFull => return self.controls_disk_is_full(installation, traffic).await,
+            Fault::Flood | Fault::SlowViewer | Fault::Paste | Fault::SlowUplink | Fault::AgentDies => {
+                return self.harm_somebody_else(installation, traffic).await;
+            }
         }
         traffic.until_back().await
     }
 
     fn network(&self) -> Result<&Netlab> {
-        self.network.ok_or_else(|| anyhow::anyhow!("{:?} needs a network", self.fault))
+        self.network.with_context(|| format!("{:?} needs a network", self.fault))
     }
 
     async fn on_a_bad_network(&self, shape: Shape, traffic: &mut Traffic) -> Result<()> {
         self.network()?.shape(shape);
         traffic.drive_for(BAD).await?;
         traffic.type_some()
+    }
+
+    /// Its address is gone, and with it, unnoticed by either end, its connection. Its system tells it that there is another one.
+    async fn viewer_moves(&mut self, traffic: &mut Traffic) -> Result<Duration> {
+        let before = traffic.viewer().streams();
+        // The round trip is known from here on.
+        traffic.drive_for(Duration::from_secs(1)).await?;
+        self.network()?.move_to(77)?;
+        traffic.viewer().network_changed();
+        traffic.type_some()?;
+        let back = traffic.until_back().await?;
+        let streams = traffic.viewer().streams() - before;
+        self.also.push(Promise::of("streams it took", 1, streams, streams == 1));
+        Ok(back)
     }
 
     /// Typing works again over TCP; then UDP is allowed, and the tunnel goes back to QUIC by itself.
@@ -267,46 +383,46 @@ impl Scene<'_> {
 
     /// Waits until control sees the machine's tunnel over this transport.
     async fn until_over(&self, transport: &str, traffic: &mut Traffic) -> Result<()> {
-        let began = Instant::now();
-        while self.machine.seen_by_control()?["transport"] != transport {
-            ensure!(began.elapsed() < Duration::from_secs(40), "the tunnel is not over {transport}");
-            traffic.drive_for(LOOK).await?;
-        }
-        Ok(())
+        let seen = || self.machine.seen_by_control().is_ok_and(|seen| seen["transport"] == transport);
+        let reached = traffic.drive_until(Duration::from_secs(40), seen).await;
+        reached.with_context(|| format!("a tunnel over {transport}"))
     }
 
-    /// Stops every process of the agent, its shells too, as a closed lid does.
-    async fn sleep(&self, traffic: &mut Traffic) -> Result<()> {
+    /// Stops every process of the agent, its shells too, as a closed lid does, and lets time pass by everybody's clock on the wall.
+    async fn sleep(
+        &mut self,
+        [stopped, passed]: [Duration; 2],
+        installation: &Installation,
+        traffic: &mut Traffic,
+    ) -> Result<Duration> {
         let all = family(self.machine.host_pid()?);
+        let agent = [self.machine.host_pid()?, self.machine.uplink_pid()?];
         all.iter().try_for_each(|pid| signal(*pid, Signal::SIGSTOP))?;
+        let passes = Need::Clocks.is_met();
+        if passes {
+            set_forward(&agent, passed)?;
+            set_running_forward(installation.control_pid()?, passed)?;
+        }
         traffic.type_some()?;
-        traffic.drive_for(SLEEP).await?;
-        all.iter().rev().try_for_each(|pid| signal(*pid, Signal::SIGCONT))
+        traffic.drive_for(stopped).await?;
+        all.iter().rev().try_for_each(|pid| signal(*pid, Signal::SIGCONT))?;
+        let back = traffic.until_back().await?;
+        if passes {
+            self.the_agent_says("the machine slept", traffic).await;
+        }
+        if self.fault == Fault::SleepDay {
+            self.the_agent_says("the certificate was renewed", traffic).await;
+        }
+        Ok(back)
     }
 
-    async fn flood(&self, installation: &Installation, traffic: &mut Traffic) -> Result<Duration> {
-        let yes = Some(vec!["/usr/bin/yes".into(), "the quick brown fox jumps over the lazy dog".into()]);
-        let mut flood = ViewerClient::open(installation.owner(), self.machine.id(), terminal(yes)).await?;
-        let drain = tokio::spawn(async move {
-            while flood.next().await.is_ok() {
-                flood.take_output();
-            }
-        });
-        traffic.drive_for(BAD).await?;
-        traffic.type_some()?;
-        let back = traffic.until_back().await;
-        ensure!(!drain.is_finished(), "the flood ended by itself");
-        drain.abort();
-        back
-    }
-
-    async fn slow_viewer(&self, installation: &Installation, traffic: &mut Traffic) -> Result<Duration> {
-        let session = traffic.viewer().session();
-        let stuck = ViewerClient::attach(installation.owner(), self.machine.id(), session).await?;
-        traffic.drive_for(BAD).await?;
-        traffic.type_some()?;
-        let back = traffic.until_back().await;
-        drop(stuck);
-        back
+    async fn the_agent_says(&mut self, words: &str, traffic: &mut Traffic) {
+        let is_said = traffic.drive_until(BAD, || self.machine.log().contains(words)).await.is_ok();
+        self.also.push(Promise::of(
+            "the agent's log",
+            words,
+            if is_said { words } else { "silence" },
+            is_said,
+        ));
     }
 }

@@ -9,16 +9,26 @@ pub enum Need {
     Namespaces,
     /// The device that makes TUN devices.
     Tun,
+    /// The right to mount a file system.
+    Mounts,
+    /// A processor for which we know how to set a process's clock, and root.
+    Clocks,
     /// A program in the PATH.
     Program(&'static str),
 }
 
 impl Need {
-    fn is_met(self) -> bool {
+    /// Whether it is here.
+    pub fn is_met(self) -> bool {
         match self {
             Self::Root => cfg!(target_os = "linux") && nix::unistd::geteuid().is_root(),
             Self::Namespaces => std::process::Command::new("unshare")
                 .args(["--net", "true"])
+                .output()
+                .is_ok_and(|output| output.status.success()),
+            Self::Clocks => crate::clock::CAN_SET && Self::Root.is_met(),
+            Self::Mounts => std::process::Command::new("unshare")
+                .args(["--mount", "mount", "-t", "tmpfs", "rexec-e2e", "/mnt"])
                 .output()
                 .is_ok_and(|output| output.status.success()),
             Self::Tun => std::path::Path::new("/dev/net/tun").exists(),

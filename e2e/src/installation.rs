@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rand::RngExt;
+use rexec_shared::pki::Identity;
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::api::Api;
 use crate::binaries::Program;
+use crate::disk::Disk;
 use crate::process::Process;
 use crate::wait;
 
@@ -31,11 +33,13 @@ pub struct Options {
     pub host: IpAddr,
     /// Tracing filter of control and agents.
     pub log: String,
+    /// Size of a disk of its own for data and log, bytes; none is wherever temporary files are.
+    pub disk_bytes: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { host: Ipv4Addr::LOCALHOST.into(), log: "info".into() }
+        Self { host: Ipv4Addr::LOCALHOST.into(), log: "info".into(), disk_bytes: None }
     }
 }
 
@@ -47,6 +51,7 @@ pub struct Installation {
     options: Options,
     port: u16,
     tunnel_port: u16,
+    disk: Option<Disk>,
     dir: TempDir,
 }
 
@@ -65,9 +70,11 @@ impl Installation {
     /// As [`Installation::start`].
     pub fn start_with(options: Options) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("rexec-e2e-").tempdir()?;
+        let disk = options.disk_bytes.map(|bytes| Disk::mount(dir.path(), bytes)).transpose()?;
         let (port, tunnel_port) = (free_port(options.host)?, free_port(options.host)?);
         let origin = format!("http://{}:{port}", options.host);
-        let mut made = Self { control: None, owner: Api::new(&origin), options, port, tunnel_port, dir };
+        let mut made =
+            Self { control: None, owner: Api::new(&origin), options, port, tunnel_port, disk, dir };
         made.place_agent()?;
         made.start_control()?;
         made.make_owner()?;
@@ -100,9 +107,25 @@ impl Installation {
         self.dir.path().join("data")
     }
 
+    /// The authority that signs its machines and brokers, with the key.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn authority(&self) -> Result<Identity> {
+        let pem = std::fs::read_to_string(self.data_dir().join("keys/ca.pem"))?;
+        let key_at = pem.find("-----BEGIN PRIVATE KEY-----").context("no key in ca.pem")?;
+        let (certificate, key) = pem.split_at(key_at);
+        Ok(Identity { certificate_pem: certificate.into(), key_pem: key.into() })
+    }
+
     /// A place for a test's own files, removed with it.
     pub fn scratch(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Its own disk, if it has one.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
     }
 
     /// Everything control has said.

@@ -7,9 +7,13 @@
 
 pub mod api;
 pub mod binaries;
+pub mod clock;
 pub mod counter;
+pub mod disk;
+pub mod echo;
 pub mod faults;
 pub mod grounds;
+mod heartbeat;
 pub mod installation;
 pub mod machine;
 pub mod netlab;

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::api::Api;
 use crate::binaries::Program;
+use crate::disk::Disk;
 use crate::installation::Installation;
 use crate::process::{self, Process};
 use crate::wait;
@@ -29,7 +30,10 @@ pub struct Machine {
     log: String,
     /// Further environment of the agent.
     environment: Vec<(String, String)>,
+    /// Its agent's binary; none is the one that was built.
+    program: Option<PathBuf>,
     api: Api,
+    disk: Option<Disk>,
     dir: TempDir,
 }
 
@@ -48,11 +52,19 @@ impl Machine {
     /// When any of that fails.
     pub fn start_in(installation: &Installation, name: &str, namespace: Option<&str>) -> Result<Self> {
         let mut machine = Self::unregistered(installation, name, namespace)?;
-        let token = installation.join_token()?;
-        machine.register(installation, &token)?;
-        machine.start_agent()?;
-        machine.wait_online(true)?;
+        machine.join(installation)?;
         Ok(machine)
+    }
+
+    /// Enrols it, starts its agent and waits until it is online.
+    ///
+    /// # Errors
+    /// When any of that fails.
+    pub fn join(&mut self, installation: &Installation) -> Result<()> {
+        let token = installation.join_token()?;
+        self.register(installation, &token)?;
+        self.start_agent()?;
+        self.wait_online(true)
     }
 
     /// A machine whose agent has not registered yet.
@@ -68,7 +80,9 @@ impl Machine {
             log: installation.options().log.clone(),
             // A test does not wait for half a minute until a tunnel over TCP looks for QUIC.
             environment: vec![("REXEC_TEST_QUIC_PROBE_MS".into(), "2000".into())],
+            program: None,
             api: installation.owner().clone(),
+            disk: None,
             dir: tempfile::Builder::new().prefix("rexec-m-").tempdir()?,
         })
     }
@@ -103,6 +117,39 @@ impl Machine {
         self.environment.push((name.into(), value.into()));
     }
 
+    /// Gives it a disk of its own of this many bytes, before anything is on it.
+    ///
+    /// # Errors
+    /// When this is not root on Linux.
+    pub fn put_on_disk(&mut self, bytes: u64) -> Result<()> {
+        self.disk = Some(Disk::mount(self.dir.path(), bytes)?);
+        Ok(())
+    }
+
+    /// Its own disk.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn disk(&self) -> Result<&Disk> {
+        self.disk.as_ref().context("no disk of its own")
+    }
+
+    /// Gives it a copy of the agent's binary of its own, which may be replaced; it is run from there from the agent's next start on.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn install_agent(&mut self) -> Result<()> {
+        let own = self.dir.path().join("rexec-agent");
+        std::fs::copy(Program::Agent.path()?, &own)?;
+        self.program = Some(own);
+        Ok(())
+    }
+
+    /// That copy.
+    pub fn program(&self) -> Option<&std::path::Path> {
+        self.program.as_deref()
+    }
+
     /// Starts the agent, in the foreground of a process of its own.
     ///
     /// # Errors
@@ -127,7 +174,7 @@ impl Machine {
     /// # Errors
     /// When the binary is missing.
     pub fn command(&self) -> Result<Command> {
-        let program = Program::Agent.path()?;
+        let program = self.program.clone().map_or_else(|| Program::Agent.path(), Ok)?;
         let mut command = match &self.namespace {
             None => Command::new(program),
             Some(namespace) => {
@@ -191,6 +238,14 @@ impl Machine {
     pub fn shells(&self) -> Result<Vec<u32>> {
         let uplink = self.uplink_pid()?;
         Ok(process::children(self.host_pid()?).into_iter().filter(|pid| *pid != uplink).collect())
+    }
+
+    /// What its agent says of itself.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn status(&self) -> Result<Value> {
+        Ok(serde_json::from_slice(&self.command()?.args(["status", "--json"]).output()?.stdout)?)
     }
 
     /// The machine as control's API tells it.

@@ -222,7 +222,7 @@ fn device(name: &str) -> Result<SyncDevice> {
 }
 
 /// Does something in a namespace, in a thread that goes there; sockets and devices made there work from anywhere after.
-fn within<T: Send>(namespace: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub(crate) fn within<T: Send>(namespace: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let path = format!("/run/netns/{namespace}");
     let inside = move || {
         setns(std::fs::File::open(&path)?, CloneFlags::CLONE_NEWNET).context("entering the namespace")?;

@@ -10,6 +10,10 @@ use crate::viewer::ViewerClient;
 use crate::{Installation, Machine};
 
 const SOON: Duration = Duration::from_secs(30);
+/// Between two looks at something else.
+const LOOK: Duration = Duration::from_millis(100);
+/// Longer than anything takes here.
+const EVER: Duration = Duration::from_secs(600);
 /// Typed in all: more than fits into a window, so that some is always on its way.
 const TYPED_BYTES: usize = 600_000;
 
@@ -48,8 +52,20 @@ impl Traffic {
     /// # Errors
     /// When the session is refused, or nothing comes.
     pub async fn start(installation: &Installation, machine: &Machine) -> Result<Self> {
+        Self::start_from(None, installation, machine).await
+    }
+
+    /// As [`Traffic::start`], with the viewer in a network namespace.
+    ///
+    /// # Errors
+    /// As [`Traffic::start`].
+    pub async fn start_from(
+        network: Option<&str>,
+        installation: &Installation,
+        machine: &Machine,
+    ) -> Result<Self> {
         let counter = Counter::new(installation.scratch(), TYPED_BYTES);
-        let viewer = counter.start(installation.owner(), machine.id()).await?;
+        let viewer = counter.start_from(network, installation.owner(), machine.id()).await?;
         let mut typed = vec![0; TYPED_BYTES];
         rand::rng().fill_bytes(&mut typed);
         let mut traffic = Self { counter, viewer, typed, at: 0 };
@@ -81,6 +97,30 @@ impl Traffic {
     /// When it is refused, or finds the host breaking the protocol.
     pub async fn drive_for(&mut self, time: Duration) -> Result<()> {
         self.viewer.drive_for(time).await
+    }
+
+    /// Drives the viewer until `seen`.
+    ///
+    /// # Errors
+    /// As [`Traffic::drive_for`], and when the deadline passes.
+    pub async fn drive_until(&mut self, deadline: Duration, mut seen: impl FnMut() -> bool) -> Result<()> {
+        let began = Instant::now();
+        while !seen() {
+            ensure!(began.elapsed() < deadline, "not within {deadline:?}");
+            self.drive_for(LOOK).await?;
+        }
+        Ok(())
+    }
+
+    /// Drives the viewer for as long as `work` takes.
+    ///
+    /// # Errors
+    /// Those of `work`, and as [`Traffic::drive_for`].
+    pub async fn drive_while<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            done = work => done,
+            ended = self.viewer.drive_for(EVER) => Err(ended.err().context("the traffic ended by itself")?),
+        }
     }
 
     /// Waits until a number printed after this moment has come and everything typed is in the PTY; how long that took.

@@ -12,7 +12,7 @@ use rexec_shared::message::{ErrorMessage, Exit, Opened, SessionKind, Snapshot, S
 use rexec_shared::proof::ViewerKey;
 use rexec_shared::viewer::{Event, Viewer, ViewerError};
 use serde_json::json;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -21,6 +21,8 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::api::Api;
+use crate::heartbeat::{Beat, Heartbeat};
+use crate::netlab;
 use crate::screen::Screen;
 
 /// How long a viewer tries to come back before it gives up.
@@ -67,10 +69,22 @@ impl Permit {
 /// # Errors
 /// When nobody answers, or refuses.
 pub async fn connect(broker: &Url, origin: &str) -> Result<WebSocketStream<TcpStream>> {
+    connect_from(None, broker, origin).await
+}
+
+/// As [`connect`], from a network namespace.
+async fn connect_from(
+    network: Option<&str>,
+    broker: &Url,
+    origin: &str,
+) -> Result<WebSocketStream<TcpStream>> {
     let mut request = broker.as_str().into_client_request()?;
     request.headers_mut().insert("origin", origin.parse()?);
     let address = (broker.host_str().context("no host")?, broker.port_or_known_default().unwrap_or(80));
-    let stream = TcpStream::connect(address).await?;
+    let address = lookup_host(address).await?.next().context("no address")?;
+    let make = || Ok(if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?);
+    let socket = network.map_or_else(make, |network| netlab::within(network, make))?;
+    let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(tokio_tungstenite::client_async(request, stream).await?.0)
 }
@@ -94,7 +108,10 @@ pub struct ViewerClient {
     api: Api,
     machine: Uuid,
     permit: Option<Permit>,
+    /// The network namespace its streams come from; none is this machine's own.
+    network: Option<String>,
     socket: Option<WebSocketStream<TcpStream>>,
+    heart: Heartbeat,
     /// Taken from the viewer and not yet given to the socket.
     unsent: Option<Bytes>,
     size: (u16, u16),
@@ -114,7 +131,16 @@ impl ViewerClient {
     /// # Errors
     /// When it is refused.
     pub async fn open(api: &Api, machine: Uuid, spec: Spec) -> Result<Self> {
+        Self::open_from(None, api, machine, spec).await
+    }
+
+    /// As [`ViewerClient::open`], in a network namespace.
+    ///
+    /// # Errors
+    /// As [`ViewerClient::open`].
+    pub async fn open_from(network: Option<&str>, api: &Api, machine: Uuid, spec: Spec) -> Result<Self> {
         let mut made = Self::new(api, machine, Uuid::new_v4(), spec)?;
+        made.network = network.map(str::to_owned);
         made.until_opened().await?;
         Ok(made)
     }
@@ -140,7 +166,9 @@ impl ViewerClient {
             api: api.clone(),
             machine,
             permit: None,
+            network: None,
             socket: None,
+            heart: Heartbeat::new(Instant::now()),
             unsent: None,
             size,
             opened: None,
@@ -241,6 +269,11 @@ impl ViewerClient {
         self.socket = None;
     }
 
+    /// Its system says that its network changed, as browsers tell pages by `online`.
+    pub fn network_changed(&mut self) {
+        self.heart.probe(Instant::now());
+    }
+
     /// What the host says next. Streams that die are replaced meanwhile.
     ///
     /// # Errors
@@ -257,7 +290,7 @@ impl ViewerClient {
             if self.socket.is_none() {
                 self.come_back().await?;
             }
-            if let Err(error) = self.move_bytes().await {
+            if let Err(error) = self.take_turn().await {
                 self.socket = None;
                 // A lost stream is replaced; a host that breaks the protocol is what the tests are looking for.
                 if error.is::<ViewerError>() {
@@ -356,7 +389,10 @@ impl ViewerClient {
 
     fn note(&mut self, event: &Event) {
         match event {
-            Event::Opened(opened) => self.opened = Some(opened.clone()),
+            Event::Opened(opened) => {
+                self.opened = Some(opened.clone());
+                self.heart.start(Instant::now());
+            }
             Event::Screen { snapshot, bytes } => {
                 self.screen = Some((*snapshot, bytes.clone()));
                 self.output.clear();
@@ -371,7 +407,8 @@ impl ViewerClient {
             Event::Exit(exit) => self.exit = Some(*exit),
             Event::Error(error) => self.handle_error(error),
             Event::Resized(size) => self.size = (size.cols, size.rows),
-            Event::InputAck(_) | Event::Viewers(_) | Event::Lease(_) | Event::Title(_) | Event::Pong(_) => {}
+            Event::Pong(number) => self.heart.pong(*number, Instant::now()),
+            Event::InputAck(_) | Event::Viewers(_) | Event::Lease(_) | Event::Title(_) => {}
         }
     }
 
@@ -405,7 +442,8 @@ impl ViewerClient {
             self.permit = Some(self.ask_permit().await?);
         }
         let permit = self.permit.as_ref().context("no permit")?;
-        let socket = connect(&permit.broker, self.api.origin()).await?;
+        self.heart.stop();
+        let socket = connect_from(self.network.as_deref(), &permit.broker, self.api.origin()).await?;
         self.viewer.start(if known { &permit.resume } else { &permit.ticket }, true);
         self.socket = Some(socket);
         self.unsent = None;
@@ -417,6 +455,29 @@ impl ViewerClient {
         let (api, machine, session) = (self.api.clone(), self.machine, self.viewer.session());
         let confirmation = self.viewer.confirmation();
         tokio::task::spawn_blocking(move || Permit::ask(&api, machine, session, &confirmation)).await?
+    }
+
+    /// Moves bytes, and sees to it that the path is alive.
+    async fn take_turn(&mut self) -> Result<()> {
+        let now = Instant::now();
+        let beat = self.heart.poll(now);
+        let patience = match beat {
+            Beat::Ping(t) => {
+                self.viewer.send(&ViewerMessage::Ping { t });
+                return Ok(());
+            }
+            // Something may have come while nobody asked this viewer anything.
+            Beat::Dead => Duration::ZERO,
+            Beat::Wait(until) => until.saturating_duration_since(now),
+        };
+        match timeout(patience, self.move_bytes()).await {
+            Ok(moved) => {
+                self.heart.received(Instant::now());
+                moved
+            }
+            Err(_) if beat == Beat::Dead => bail!("the path is dead"),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Sends what is to be sent, then takes one message. Safe to be dropped at any await.

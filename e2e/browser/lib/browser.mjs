@@ -16,10 +16,12 @@ function executable() {
   throw new Error('no Chromium: install it, or name one in REXEC_CHROMIUM');
 }
 
-export function launch() {
+/** Starts a browser; in a network namespace, if one is given. */
+export function launch(namespace) {
   // Root cannot be given Chromium's sandbox; the pages are our own.
   const args = process.getuid?.() === 0 ? ['--no-sandbox'] : [];
-  return chromium.launch({ executablePath: executable(), args: [...args, '--disable-dev-shm-usage'] });
+  const executablePath = namespace ? namespace.script(executable()) : executable();
+  return chromium.launch({ executablePath, args: [...args, '--disable-dev-shm-usage'] });
 }
 
 /** A person's own browser profile. What the page complains about fails the test that looks at `complaints`. */

@@ -38,10 +38,7 @@ struct EvilBroker {
 impl EvilBroker {
     /// Takes the real broker's place on its port, with an identity like its own.
     fn usurp(installation: &Installation, server_name: &str) -> Result<Self> {
-        let pem = std::fs::read_to_string(installation.data_dir().join("keys/ca.pem"))?;
-        let split = pem.find("-----BEGIN PRIVATE KEY-----").context("a key")?;
-        let (certificate, key) = pem.split_at(split);
-        let identity = Identity { certificate_pem: certificate.into(), key_pem: key.into() };
+        let identity = installation.authority()?;
         let installation_id: Uuid = server_name.split('.').nth(1).context("a name")?.parse()?;
         let broker = Authority::load(&identity)?.broker(installation_id, SystemTime::now())?;
         let address = SocketAddr::new(installation.options().host, installation.tunnel_port());

@@ -31,6 +31,7 @@ async fn costs_nothing(fault: Fault) -> Result<()> {
         row.back,
         fault.bar()
     );
+    ensure!(row.also.iter().all(|promise| promise.is_kept), "{:#?}", row.also);
     Ok(())
 }
 
@@ -47,6 +48,11 @@ async fn a_broker_drained_and_started_again_costs_no_byte() -> Result<()> {
 #[tokio::test]
 async fn an_uplink_killed_costs_no_byte_and_another_takes_over() -> Result<()> {
     costs_nothing(Fault::UplinkKilled).await
+}
+
+#[tokio::test]
+async fn an_uplink_is_upgraded_by_another_file_at_its_place() -> Result<()> {
+    costs_nothing(Fault::UplinkUpgraded).await
 }
 
 #[tokio::test]
@@ -67,6 +73,11 @@ async fn a_round_trip_of_300_ms_costs_no_byte() -> Result<()> {
 #[tokio::test]
 async fn a_machine_that_moves_to_another_address_keeps_its_session() -> Result<()> {
     costs_nothing(Fault::AgentMoves).await
+}
+
+#[tokio::test]
+async fn a_viewer_that_moves_to_another_address_keeps_its_session() -> Result<()> {
+    costs_nothing(Fault::ViewerMoves).await
 }
 
 #[tokio::test]
@@ -100,18 +111,48 @@ async fn a_proxy_that_is_the_only_way_out_may_be_started_anew() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_machine_that_sleeps_longer_than_every_timeout_goes_on_at_once() -> Result<()> {
+async fn a_machine_that_sleeps_for_an_hour_goes_on_at_once() -> Result<()> {
     costs_nothing(Fault::Sleep).await
 }
 
 #[tokio::test]
+async fn a_machine_whose_certificate_ended_while_it_slept_renews_it_first() -> Result<()> {
+    costs_nothing(Fault::SleepDay).await
+}
+
+#[tokio::test]
+async fn a_full_disk_of_an_agent_stops_neither_typing_nor_its_uplink() -> Result<()> {
+    costs_nothing(Fault::AgentDiskFull).await
+}
+
+#[tokio::test]
+async fn a_full_disk_of_control_stops_new_tickets_and_nothing_else() -> Result<()> {
+    costs_nothing(Fault::ControlDiskFull).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_floods_holds_no_other_up() -> Result<()> {
     costs_nothing(Fault::Flood).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_viewer_that_stops_reading_holds_no_other_up() -> Result<()> {
     costs_nothing(Fault::SlowViewer).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_huge_paste_holds_no_other_session_up() -> Result<()> {
+    costs_nothing(Fault::Paste).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_uplink_of_one_machine_holds_no_other_up() -> Result<()> {
+    costs_nothing(Fault::SlowUplink).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_whose_agent_dies_holds_no_other_up() -> Result<()> {
+    costs_nothing(Fault::AgentDies).await
 }
 
 #[tokio::test]
