@@ -1,6 +1,6 @@
 # Everything a person does with this repository. Each target says what it does while it does it, and names what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help setup build run dev test bench faults shots dist
+.PHONY: help setup build run dev test bench faults fuzz shots dist
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ bench: ## Rexec beside OpenSSH, in one run
 
 faults: ## breaks what can break, and prints what that cost: bytes lost, bytes doubled, time until typing works again
 	@scripts/bench --faults
+
+fuzz: ## gives every decoder a fuzzer's bytes; TIME=60 is the seconds for each
+	@scripts/fuzz
 
 shots: ## screenshots of every place, in three sizes and both themes, into e2e/shots/
 	@scripts/shots

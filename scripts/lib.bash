@@ -40,6 +40,14 @@ target_dir() {
 	printf '%s/%s/%s' "${CARGO_TARGET_DIR:-$ROOT/target}" "$(rustc -vV | sed -n 's/^host: //p')" "$profile"
 }
 
+CARGO_FUZZ_VERSION=0.13.2
+# provide_cargo_fuzz : installs it from crates.io when it is missing.
+provide_cargo_fuzz() {
+	have cargo-fuzz && return
+	say "installing cargo-fuzz $CARGO_FUZZ_VERSION"
+	cargo install cargo-fuzz --version "$CARGO_FUZZ_VERSION" --locked --quiet
+}
+
 # node_is_new_enough : 20.19 is the oldest that Vite runs on.
 node_is_new_enough() {
 	have node && node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)'

@@ -67,6 +67,9 @@ pub struct Open {
     pub ticket: String,
     /// The viewer's own id: names its input stream.
     pub viewer: Uuid,
+    /// Which of this viewer's streams this is: each is numbered above those before it, 0 by a viewer that numbers none. The newest is the one that counts.
+    #[serde(default, skip_serializing_if = "is_unnumbered")]
+    pub attempt: u64,
     /// The session's id, chosen by the viewer and named in the ticket.
     pub session: Uuid,
     /// Next input byte the viewer would send if nothing were pending.
@@ -88,6 +91,9 @@ pub struct Attach {
     pub ticket: String,
     /// The viewer's own id: names its input stream.
     pub viewer: Uuid,
+    /// Which of this viewer's streams this is: each is numbered above those before it, 0 by a viewer that numbers none. The newest is the one that counts.
+    #[serde(default, skip_serializing_if = "is_unnumbered")]
+    pub attempt: u64,
     /// The session.
     pub session: Uuid,
     /// The life of the PTY the viewer has seen; none when it has seen nothing.
@@ -99,6 +105,10 @@ pub struct Attach {
     /// First input byte the viewer has no acknowledgement for.
     #[serde(default)]
     pub input_seq: u64,
+}
+
+fn is_unnumbered(attempt: &u64) -> bool {
+    *attempt == 0
 }
 
 /// The viewer's answer to a [`Challenge`].

@@ -109,6 +109,8 @@ pub struct Viewer {
     spec: Spec,
     key: ViewerKey,
     decoder: Decoder,
+    /// Streams begun.
+    attempts: u64,
     first_payload: Bytes,
     epoch: Option<Uuid>,
     /// Next output byte expected; none until the first byte or a whole snapshot of this epoch came.
@@ -132,6 +134,7 @@ impl Viewer {
             spec,
             key,
             decoder: Decoder::new(),
+            attempts: 0,
             first_payload: Bytes::new(),
             epoch: None,
             offset: None,
@@ -166,22 +169,35 @@ impl Viewer {
         (self.painting, self.painted) = (None, (0, 0));
         self.attached = false;
         self.out.clear();
+        self.attempts += 1;
         let (v, features) = (PROTOCOL_VERSION, vec![SNAPSHOT_ACK.to_owned()]);
         let ticket = permission.to_owned();
-        let (viewer, session, input_seq) = (self.id, self.session, self.input.acknowledged());
+        let (viewer, attempt, session) = (self.id, self.attempts, self.session);
+        let input_seq = self.input.acknowledged();
         let first = if open && self.epoch.is_none() {
             ViewerMessage::Open(Open {
                 v,
                 features,
                 ticket,
                 viewer,
+                attempt,
                 session,
                 input_seq,
                 spec: self.spec.clone(),
             })
         } else {
             let (epoch, offset) = (self.epoch, self.offset);
-            ViewerMessage::Attach(Attach { v, features, ticket, viewer, session, epoch, offset, input_seq })
+            ViewerMessage::Attach(Attach {
+                v,
+                features,
+                ticket,
+                viewer,
+                attempt,
+                session,
+                epoch,
+                offset,
+                input_seq,
+            })
         };
         first.encode(&mut self.out);
         let mut own = Decoder::new();

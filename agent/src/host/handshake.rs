@@ -13,7 +13,7 @@ use rexec_shared::close::CloseCode;
 use rexec_shared::frame::{Decoder, Frame};
 use rexec_shared::limits::{FIRST_FRAME_DEADLINE, FIRST_FRAME_MAX, PROOF_DEADLINE};
 use rexec_shared::message::{
-    Challenge, ErrorMessage, HostMessage, SNAPSHOT_ACK, SessionKind, Spec, ViewerMessage,
+    Attach, Challenge, ErrorMessage, HostMessage, Open, SNAPSHOT_ACK, SessionKind, Spec, ViewerMessage,
 };
 use rexec_shared::proof::{self, NONCE_LEN};
 use rexec_shared::ticket::{Claims, TicketError};
@@ -62,6 +62,8 @@ impl From<TicketError> for Refusal {
 pub(super) struct Request {
     pub(super) ticket: String,
     pub(super) viewer: Uuid,
+    /// Which of the viewer's streams this is.
+    pub(super) attempt: u64,
     pub(super) session: Uuid,
     pub(super) input_seq: u64,
     /// Whether it acknowledges snapshots.
@@ -129,24 +131,22 @@ async fn read_frame(stream: &mut UnixStream, decoder: &mut Decoder) -> Result<Op
     }
 }
 
-fn parse_first(frame: &Frame) -> Result<Request, Refusal> {
+/// What a first frame asks for.
+pub(super) fn parse_first(frame: &Frame) -> Result<Request, Refusal> {
     let message = ViewerMessage::decode(frame).map_err(Refusal::protocol)?;
     let (v, request) = match message {
         Some(ViewerMessage::Open(open)) => {
             if open.spec.kind != SessionKind::Terminal {
                 return Err(Refusal::protocol("this agent opens terminals only"));
             }
-            let (ticket, viewer, session, input_seq) =
-                (open.ticket, open.viewer, open.session, open.input_seq);
-            let (snapshot_ack, intent) = (has_snapshot_ack(&open.features), Intent::Open(open.spec));
-            (open.v, Request { ticket, viewer, session, input_seq, snapshot_ack, intent })
+            let Open { v, features, ticket, viewer, attempt, session, input_seq, spec } = open;
+            let (snapshot_ack, intent) = (has_snapshot_ack(&features), Intent::Open(spec));
+            (v, Request { ticket, viewer, attempt, session, input_seq, snapshot_ack, intent })
         }
         Some(ViewerMessage::Attach(attach)) => {
-            let intent = Intent::Attach { epoch: attach.epoch, offset: attach.offset };
-            let (ticket, viewer, session, input_seq) =
-                (attach.ticket, attach.viewer, attach.session, attach.input_seq);
-            let snapshot_ack = has_snapshot_ack(&attach.features);
-            (attach.v, Request { ticket, viewer, session, input_seq, snapshot_ack, intent })
+            let Attach { v, features, ticket, viewer, attempt, session, epoch, offset, input_seq } = attach;
+            let (snapshot_ack, intent) = (has_snapshot_ack(&features), Intent::Attach { epoch, offset });
+            (v, Request { ticket, viewer, attempt, session, input_seq, snapshot_ack, intent })
         }
         Some(_) | None => return Err(Refusal::protocol("the first frame must be Open or Attach")),
     };

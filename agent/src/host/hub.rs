@@ -364,8 +364,8 @@ mod tests {
             } else {
                 Intent::Attach { epoch: None, offset: None }
             };
-            let (ticket, viewer, input_seq) = (signer.ticket(&claims), Uuid::nil(), 0);
-            let request = Request { ticket, viewer, session, input_seq, snapshot_ack: true, intent };
+            let (ticket, viewer, attempt, input_seq) = (signer.ticket(&claims), Uuid::nil(), 0, 0);
+            let request = Request { ticket, viewer, attempt, session, input_seq, snapshot_ack: true, intent };
             let may = caps.contains(&Capability::Terminal) || !opening && caps.contains(&Capability::View);
             let code = hub.check(&request).err().map(|refusal| refusal.code);
             assert_eq!(code, (!may).then_some(CloseCode::Forbidden), "{caps:?}, opening: {opening}");

@@ -94,13 +94,13 @@ fn pending(netlink: &UdpSocket, buffer: &mut [u8], network: &mut Network) -> io:
 
 /// What is known of the links: whether each carries.
 #[derive(Debug, Default)]
-struct Network {
+pub(super) struct Network {
     links: BTreeMap<i32, bool>,
 }
 
 impl Network {
     /// Whether one of a datagram's messages concerns the path to a broker. What is malformed does not.
-    fn handle_datagram(&mut self, mut rest: &[u8]) -> bool {
+    pub(super) fn handle_datagram(&mut self, mut rest: &[u8]) -> bool {
         let mut changed = false;
         while let Some(len) = u32_at(rest, 0).and_then(|len| usize::try_from(len).ok()) {
             let Some(message) = rest.get(..len).filter(|_| len >= HEADER) else { break };

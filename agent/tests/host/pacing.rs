@@ -234,9 +234,9 @@ async fn a_viewer_of_an_older_version_that_acknowledges_no_snapshot_is_painted_a
     let session = painter.session();
     let ticket = host.ticket(session, &key.confirmation());
     let (v, features, viewer) = (1, Vec::new(), uuid::Uuid::new_v4());
-    let (epoch, offset, input_seq) = (None, None, 0);
+    let (attempt, epoch, offset, input_seq) = (0, None, None, 0);
     let mut first = bytes::BytesMut::new();
-    let attach = Attach { v, features, ticket, viewer, session, epoch, offset, input_seq };
+    let attach = Attach { v, features, ticket, viewer, attempt, session, epoch, offset, input_seq };
     ViewerMessage::Attach(attach).encode(&mut first);
     let (mut stream, mut decoder) =
         crate::support::present(host.viewer_socket(), &first, &key).await.unwrap();

@@ -170,6 +170,24 @@ async fn a_newer_stream_of_a_viewer_displaces_its_older_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_proof_on_a_stream_that_its_viewer_gave_up_displaces_nothing() {
+    use tokio::io::AsyncWriteExt;
+
+    let host = Host::start().await;
+    let mut term = host.open("cat").await;
+    let permission = host.resume(term.session(), &term.viewer.confirmation());
+    term.connect(&host, &permission, false).await;
+    assert!(term.turn().await, "a challenge comes");
+    let (proof, mut given_up) = (term.viewer.poll_transmit().unwrap(), term.take_stream());
+    term.resume(&host).await;
+    given_up.write_all(&proof).await.unwrap();
+    assert_eq!(Term::error_on(given_up).await, "displaced");
+    term.type_text("still here\n");
+    term.until_seen("still here").await;
+    assert_eq!(term.error, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_is_not_there_says_so() {
     let host = Host::start().await;
     let mut spec = shell("");

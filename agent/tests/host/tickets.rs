@@ -100,6 +100,7 @@ async fn bu_04_of_64_that_present_one_ticket_at_once_exactly_one_gets_in() {
         features: Vec::new(),
         ticket,
         viewer: Uuid::new_v4(),
+        attempt: 0,
         session,
         input_seq: 0,
         spec: shell("cat"),
@@ -277,8 +278,9 @@ async fn br_01_ten_thousand_tickets_nobody_signed_for_this_open_no_shell() {
     let open = |ticket: String, session: Uuid, started: &std::path::Path| {
         let mut out = BytesMut::new();
         let spec = shell(&format!("touch {}", started.display()));
-        let (v, features, viewer, input_seq) = (1, Vec::new(), Uuid::new_v4(), 0);
-        let open = rexec_shared::message::Open { v, features, ticket, viewer, session, input_seq, spec };
+        let (v, features, viewer, attempt, input_seq) = (1, Vec::new(), Uuid::new_v4(), 0, 0);
+        let open =
+            rexec_shared::message::Open { v, features, ticket, viewer, attempt, session, input_seq, spec };
         ViewerMessage::Open(open).encode(&mut out);
         out
     };

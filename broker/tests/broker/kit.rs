@@ -373,6 +373,7 @@ impl Viewer {
             features: Vec::new(),
             ticket: ticket.to_owned(),
             viewer: Uuid::new_v4(),
+            attempt: 0,
             session,
             epoch: None,
             offset: None,
@@ -422,6 +423,7 @@ pub(crate) fn first_frame(ticket: &str, session: Uuid) -> Bytes {
         features: Vec::new(),
         ticket: ticket.to_owned(),
         viewer: Uuid::new_v4(),
+        attempt: 0,
         session,
         input_seq: 0,
         spec: Spec {

@@ -112,9 +112,10 @@ async fn bu_04_of_64_presenters_of_one_ticket_exactly_one_is_asked_for_its_key()
 /// The code that a first frame with this ticket is refused with; none when a challenge comes.
 async fn first_answer(permit: &Permit, origin: &str, session: Uuid) -> Result<Option<String>> {
     let (v, features, ticket) = (PROTOCOL_VERSION, Vec::new(), permit.ticket.clone());
-    let (viewer, input_seq, spec) = (Uuid::new_v4(), 0, shell());
+    let (viewer, attempt, input_seq, spec) = (Uuid::new_v4(), 0, 0, shell());
     let mut frame = BytesMut::new();
-    ViewerMessage::Open(Open { v, features, ticket, viewer, session, input_seq, spec }).encode(&mut frame);
+    let open = Open { v, features, ticket, viewer, attempt, session, input_seq, spec };
+    ViewerMessage::Open(open).encode(&mut frame);
     let mut socket = connect(&permit.broker, origin).await?;
     socket.send(Message::Binary(frame.freeze())).await?;
     let mut decoder = Decoder::new();

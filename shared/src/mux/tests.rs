@@ -2,10 +2,13 @@
 #![expect(clippy::disallowed_methods, reason = "a test may begin at any time")]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::STREAMS_PER_TUNNEL;
 
 /// One direction of one stream as it should be.
 #[derive(Default)]

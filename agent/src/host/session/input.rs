@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Buf, Bytes, BytesMut};
 use rexec_shared::ledger::{InputLedger, LedgerError};
 use rexec_shared::limits::LEDGERS_MAX;
+use thiserror::Error;
 use uuid::Uuid;
 
 /// The terminal's own bytes waiting for the PTY: a program that asks and never reads, or a viewer that ends files nobody reads, gets no more above this.
@@ -15,9 +16,16 @@ const RUN_MAX: usize = 4 * 1024;
 /// What `Eof` types: the terminal's VEOF.
 const EOF: &[u8] = b"\x04";
 
-/// The viewer id is another key's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotItsKey;
+/// Why a viewer that arrives is not taken for the one whose id it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(super) enum ArrivalError {
+    /// It has another key.
+    #[error("the viewer id belongs to another key")]
+    OtherKey,
+    /// What it sent on a stream that it has given up came after what it sent on a newer one.
+    #[error("this viewer came back on a newer stream")]
+    Older,
+}
 
 /// One viewer's input stream, kept while the viewer is away.
 #[derive(Debug)]
@@ -25,8 +33,24 @@ struct Account {
     /// The key it belongs to.
     cnf: String,
     ledger: InputLedger,
+    /// The newest of its streams.
+    attempt: u64,
     /// When it was used last, in arrivals.
     used: u64,
+}
+
+impl Account {
+    /// The viewer is back, if it is the viewer and this its newest stream.
+    fn handle_arrived(&mut self, cnf: &str, attempt: u64, used: u64) -> Result<u64, ArrivalError> {
+        if self.cnf != cnf {
+            return Err(ArrivalError::OtherKey);
+        }
+        if attempt < self.attempt {
+            return Err(ArrivalError::Older);
+        }
+        (self.attempt, self.used) = (attempt, used);
+        Ok(self.ledger.acknowledged())
+    }
 }
 
 /// A run of bytes of one origin; `None` is the terminal itself.
@@ -49,28 +73,29 @@ impl Input {
         self.accounts.is_empty()
     }
 
-    /// A viewer arrives with a key; returns the byte from which it sends again: the first that is not in the PTY. What was taken and still waits for
+    /// A viewer arrives with a key, on its stream number `attempt`; returns the byte from which it sends again: the first that is not in the PTY. What was taken and still waits for
     /// the PTY is sent twice by that and taken once, and both ends count the same bytes against the window. Accounts of viewers that are not `here` give way, the
     /// longest unused first.
     pub(super) fn handle_arrived(
         &mut self,
         viewer: Uuid,
         cnf: &str,
+        attempt: u64,
         seq: u64,
         here: impl Fn(Uuid) -> bool,
-    ) -> Result<u64, NotItsKey> {
+    ) -> Result<u64, ArrivalError> {
         self.arrivals += 1;
         let used = self.arrivals;
         if let Some(account) = self.accounts.get_mut(&viewer) {
-            account.used = used;
-            return if account.cnf == cnf { Ok(account.ledger.acknowledged()) } else { Err(NotItsKey) };
+            return account.handle_arrived(cnf, attempt, used);
         }
         while self.accounts.len() >= LEDGERS_MAX {
             let away = self.accounts.iter().filter(|(id, _)| !here(**id));
             let Some(oldest) = away.min_by_key(|(_, account)| account.used).map(|(id, _)| *id) else { break };
             self.accounts.remove(&oldest);
         }
-        self.accounts.insert(viewer, Account { cnf: cnf.to_owned(), ledger: InputLedger::new(seq), used });
+        let (cnf, ledger) = (cnf.to_owned(), InputLedger::new(seq));
+        self.accounts.insert(viewer, Account { cnf, ledger, attempt, used });
         Ok(seq)
     }
 
@@ -169,25 +194,45 @@ mod tests {
     #[test]
     fn st_05_a_viewer_id_belongs_to_the_key_that_used_it_first() {
         let mut input = Input::default();
-        assert_eq!(input.handle_arrived(A, "key", 7, |_| false), Ok(7));
-        assert_eq!(input.handle_arrived(A, "other", 7, |_| false), Err(NotItsKey));
-        assert_eq!(input.handle_arrived(A, "key", 0, |_| false), Ok(7), "the account outlives the stream");
+        assert_eq!(input.handle_arrived(A, "key", 0, 7, |_| false), Ok(7));
+        assert_eq!(input.handle_arrived(A, "other", 1, 7, |_| false), Err(ArrivalError::OtherKey));
+        assert_eq!(input.handle_arrived(A, "key", 0, 0, |_| false), Ok(7), "the account outlives the stream");
+    }
+
+    #[test]
+    fn of_two_streams_of_a_viewer_the_one_begun_later_counts_in_whatever_order_they_come() {
+        let mut input = Input::default();
+        assert_eq!(input.handle_arrived(A, "key", 2, 0, |_| false), Ok(0));
+        assert_eq!(input.handle_arrived(A, "key", 1, 0, |_| false), Err(ArrivalError::Older));
+        assert_eq!(input.handle_arrived(A, "other", 9, 0, |_| false), Err(ArrivalError::OtherKey));
+        assert_eq!(
+            input.handle_arrived(A, "key", 3, 0, |_| false),
+            Ok(0),
+            "another key's number counts for nothing"
+        );
+    }
+
+    #[test]
+    fn a_viewer_that_numbers_nothing_comes_back_as_ever() {
+        let mut input = Input::default();
+        assert_eq!(input.handle_arrived(A, "key", 0, 0, |_| false), Ok(0));
+        assert_eq!(input.handle_arrived(A, "key", 0, 0, |_| false), Ok(0));
     }
 
     #[test]
     fn a_viewer_back_with_a_full_window_in_the_queue_may_send_that_window_again() {
         let mut input = Input::default();
-        input.handle_arrived(A, "key", 0, |_| false).unwrap();
+        input.handle_arrived(A, "key", 0, 0, |_| false).unwrap();
         let window = Bytes::from(vec![0; INPUT_WINDOW as usize]);
         assert_eq!(input.handle_input(A, 0, window.clone()), Ok(false));
-        assert_eq!(input.handle_arrived(A, "key", 0, |_| false), Ok(0));
+        assert_eq!(input.handle_arrived(A, "key", 0, 0, |_| false), Ok(0));
         assert_eq!(input.handle_input(A, 0, window), Ok(true), "nothing in it is new");
     }
 
     #[test]
     fn what_a_viewer_typed_twice_is_written_once_and_acknowledged_when_written() {
         let mut input = Input::default();
-        input.handle_arrived(A, "key", 0, |_| false).unwrap();
+        input.handle_arrived(A, "key", 0, 0, |_| false).unwrap();
         assert_eq!(input.handle_input(A, 0, Bytes::from_static(b"abc")), Ok(false));
         assert_eq!(input.handle_input(A, 0, Bytes::from_static(b"abcde")), Ok(false));
         assert_eq!(input.handle_input(A, 0, Bytes::from_static(b"abc")), Ok(true));
@@ -221,9 +266,9 @@ mod tests {
     fn accounts_of_viewers_long_gone_give_way_and_those_of_viewers_here_do_not() {
         let mut input = Input::default();
         let here = |id: Uuid| id == A;
-        input.handle_arrived(A, "key", 0, here).unwrap();
+        input.handle_arrived(A, "key", 0, 0, here).unwrap();
         for id in 2..=(LEDGERS_MAX as u128 + 10) {
-            input.handle_arrived(Uuid::from_u128(id), "key", 0, here).unwrap();
+            input.handle_arrived(Uuid::from_u128(id), "key", 0, 0, here).unwrap();
         }
         assert_eq!(input.accounts.len(), LEDGERS_MAX);
         assert!(input.accounts.contains_key(&A) && !input.accounts.contains_key(&Uuid::from_u128(2)));
@@ -232,7 +277,7 @@ mod tests {
     #[test]
     fn input_beyond_the_window_is_refused_while_nothing_is_written() {
         let mut input = Input::default();
-        input.handle_arrived(A, "key", 0, |_| false).unwrap();
+        input.handle_arrived(A, "key", 0, 0, |_| false).unwrap();
         let window = Bytes::from(vec![0; INPUT_WINDOW as usize]);
         assert_eq!(input.handle_input(A, 0, window), Ok(false));
         assert_eq!(input.handle_input(A, INPUT_WINDOW, Bytes::from_static(b"x")), Err(LedgerError::Overrun));
@@ -267,7 +312,7 @@ mod tests {
         let mut input = Input::default();
         (0..100_000).for_each(|_| input.push_eof());
         assert_eq!(drain(&mut input), EOF);
-        input.handle_arrived(A, "key", 0, |_| false).unwrap();
+        input.handle_arrived(A, "key", 0, 0, |_| false).unwrap();
         for seq in 0..100_000 {
             input.handle_input(A, seq, Bytes::from_static(b"x")).unwrap();
             input.push_eof();
@@ -278,7 +323,7 @@ mod tests {
     #[test]
     fn out_05_keystrokes_that_nobody_reads_are_gathered() {
         let mut input = Input::default();
-        input.handle_arrived(A, "key", 0, |_| false).unwrap();
+        input.handle_arrived(A, "key", 0, 0, |_| false).unwrap();
         for seq in 0..INPUT_WINDOW {
             input.handle_input(A, seq, Bytes::from_static(b"x")).unwrap();
         }

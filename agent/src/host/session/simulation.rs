@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rexec_shared::frame::Decoder;
 use rexec_shared::limits::{INPUT_WINDOW, OUTPUT_WINDOW};
-use rexec_shared::message::ViewerMessage;
+use rexec_shared::message::{ATTACH, OPEN, ViewerMessage};
 use rexec_shared::proof::ViewerKey;
 use rexec_shared::ticket::{Capability, FeedState};
 use rexec_shared::viewer::{Event, Viewer};
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::state::Session;
 use super::tests::{claims, info, spec};
 use super::{Arrival, Batch, Command, StreamId};
-use crate::host::handshake::{Intent, Request};
+use crate::host::handshake::{self, Request};
 use crate::host::pty::Leader;
 
 /// Seeds played in an ordinary run.
@@ -122,6 +122,8 @@ struct Tally {
     gaps: usize,
     screens: usize,
     resumed: usize,
+    /// Connections that came after a newer one of their viewer, and were refused.
+    late: usize,
     typed: usize,
     printed: usize,
 }
@@ -247,6 +249,7 @@ impl World {
 
     fn fault(&mut self, n: usize) {
         let Some(link) = self.people[n].link else { return };
+        let waits = self.links.get(&link).is_some_and(|link| link.stream.is_none());
         match self.rng.random_range(0..100) {
             // Both ends see it end.
             0..4 => self.links.get_mut(&link).into_iter().for_each(|link| link.gone = true),
@@ -259,6 +262,8 @@ impl World {
                 pipe.stalled_until = Some(until);
                 return;
             }
+            // It has no patience with a connection that does not begin.
+            14..40 if waits => {}
             _ => return,
         }
         self.people[n].link = None;
@@ -267,7 +272,10 @@ impl World {
     fn connect(&mut self, n: usize) {
         let number = self.streams;
         self.streams += 1;
-        let (up, down) = (Pipe::default(), Pipe::default());
+        let (mut up, down) = (Pipe::default(), Pipe::default());
+        if !self.healing && self.chance(15) {
+            up.stalled_until = Some(self.now + Duration::from_millis(self.rng.random_range(0..2_000)));
+        }
         let (decoder, stream, batches, waiting, gone) = (Decoder::new(), None, None, None, false);
         self.links.insert(number, Link { number, up, down, decoder, stream, batches, waiting, gone });
         let person = &mut self.people[n];
@@ -366,37 +374,35 @@ impl World {
         while let Some(bytes) = link.up.take(self.now, &mut self.rng) {
             link.decoder.push(&bytes);
             while let Some(frame) = link.decoder.poll_frame().unwrap() {
-                let message = ViewerMessage::decode(&frame).unwrap().unwrap();
-                match (link.stream, message) {
-                    (Some(stream), message) => self.tell(Command::Message(stream, message)),
-                    (None, ViewerMessage::Open(open)) => {
-                        let at = (open.viewer, open.session, open.input_seq);
-                        self.arrive(link, at, Intent::Open(open.spec));
+                match link.stream {
+                    Some(stream) => {
+                        let message = ViewerMessage::decode(&frame).unwrap().unwrap();
+                        self.tell(Command::Message(stream, message));
                     }
-                    (None, ViewerMessage::Attach(attach)) => {
-                        let at = (attach.viewer, attach.session, attach.input_seq);
-                        self.arrive(link, at, Intent::Attach { epoch: attach.epoch, offset: attach.offset });
+                    None if matches!(frame.kind, OPEN | ATTACH) => {
+                        self.arrive(link, handshake::parse_first(&frame).unwrap());
                     }
                     // The stream was ended and its reader is gone.
-                    (None, _) => return true,
+                    None => return true,
                 }
             }
         }
         true
     }
 
-    fn arrive(&mut self, link: &mut Link, (viewer, session, input_seq): (Uuid, Uuid, u64), intent: Intent) {
-        // A viewer that has given this connection up does not answer its challenge.
-        if !self.people.iter().any(|person| person.link == Some(link.number)) {
+    /// A challenge takes no time here: a viewer that has given this connection up may have answered it, or not.
+    fn arrive(&mut self, link: &mut Link, mut request: Request) {
+        let given_up = !self.people.iter().any(|person| person.link == Some(link.number));
+        if given_up && self.chance(50) {
             return;
         }
         let (batches, receiver) = mpsc::channel(1);
         let stream = StreamId::next();
         (link.stream, link.batches) = (Some(stream), Some(receiver));
-        let snapshot_ack = link.number % 4 != 3;
-        let request = Request { ticket: String::new(), viewer, session, input_seq, snapshot_ack, intent };
-        let claims = Box::new(claims(&[Capability::Terminal], viewer));
+        request.snapshot_ack &= link.number % 4 != 3;
+        let claims = Box::new(claims(&[Capability::Terminal], request.viewer));
         self.tell(Command::Arrive(Box::new(Arrival { stream, request, claims, batches })));
+        self.tally.late += usize::from(given_up && !self.session.viewers.contains_key(&stream));
     }
 
     /// Returns whether the stream goes on.
@@ -495,9 +501,10 @@ fn whatever_the_network_does_output_is_whole_and_input_is_applied_once() {
         sum.gaps += tally.gaps;
         sum.screens += tally.screens;
         sum.resumed += tally.resumed;
+        sum.late += tally.late;
         sum.typed += tally.typed;
         sum.printed += tally.printed;
     }
-    let much = sum.gaps > 20 && sum.screens > 100 && sum.resumed > 1_000;
+    let much = sum.gaps > 20 && sum.screens > 100 && sum.resumed > 1_000 && sum.late > 20;
     assert!(alone || much, "hardly anything happened: {sum:?}");
 }

@@ -66,11 +66,12 @@ pub(super) fn claims(caps: &[Capability], viewer: Uuid) -> Claims {
     }
 }
 
-fn request(viewer: Uuid) -> Request {
+fn request(viewer: Uuid, attempt: u64) -> Request {
     let intent = Intent::Attach { epoch: None, offset: None };
     Request {
         ticket: String::new(),
         viewer,
+        attempt,
         session: info().session,
         input_seq: 0,
         snapshot_ack: true,
@@ -96,9 +97,13 @@ impl Bench {
     }
 
     fn arrive(&mut self, viewer: Uuid, caps: &[Capability]) -> (StreamId, mpsc::Receiver<Batch>) {
+        self.arrive_on(request(viewer, 0), caps)
+    }
+
+    fn arrive_on(&mut self, request: Request, caps: &[Capability]) -> (StreamId, mpsc::Receiver<Batch>) {
         let (batches, receiver) = mpsc::channel(1);
-        let (stream, claims) = (StreamId::next(), Box::new(claims(caps, viewer)));
-        self.tell(Command::Arrive(Box::new(Arrival { stream, request: request(viewer), claims, batches })));
+        let (stream, claims) = (StreamId::next(), Box::new(claims(caps, request.viewer)));
+        self.tell(Command::Arrive(Box::new(Arrival { stream, request, claims, batches })));
         (stream, receiver)
     }
 
@@ -124,6 +129,7 @@ fn every_message() -> Vec<ViewerMessage> {
             features: features.clone(),
             ticket: ticket.clone(),
             viewer,
+            attempt: 0,
             session,
             input_seq: 0,
             spec: spec(),
@@ -133,6 +139,7 @@ fn every_message() -> Vec<ViewerMessage> {
             features,
             ticket,
             viewer,
+            attempt: 0,
             session,
             epoch: None,
             offset: None,
@@ -221,6 +228,21 @@ fn bu_03_a_viewer_that_arrives_after_its_revocation_was_told_is_turned_away() {
     let (_, mut batches) = bench.arrive(A, &[Capability::Terminal]);
     assert_eq!(bench.error(&mut batches).as_deref(), Some("revoked"));
     assert!(bench.session.viewers.is_empty() && bench.session.lease.holder().is_none());
+}
+
+#[test]
+fn a_stream_that_its_viewer_gave_up_is_refused_when_it_comes_after_the_newer_one() {
+    let caps = [Capability::Terminal];
+    let mut bench = Bench::new();
+    let (newer, mut batches) = bench.arrive_on(request(A, 2), &caps);
+    bench.tell(Command::Message(newer, ViewerMessage::Input { seq: 0, bytes: Bytes::from_static(b"ls") }));
+    let (older, mut late) = bench.arrive_on(request(A, 1), &caps);
+    assert_eq!(bench.error(&mut late).as_deref(), Some("displaced"));
+    bench.tell(Command::Message(older, ViewerMessage::Input { seq: 2, bytes: Bytes::from_static(b"x") }));
+    assert_eq!((bench.error(&mut batches), bench.session.viewers.len()), (None, 1));
+    assert_eq!((bench.session.lease.holder(), bench.session.input.len()), (Some(A), 2));
+    let (_, mut newest) = bench.arrive_on(request(A, 3), &caps);
+    assert_eq!(bench.error(&mut newest), None);
 }
 
 proptest! {

@@ -12,6 +12,7 @@ use rexec_shared::ticket::{Capability, Claims, FeedState, TicketError};
 use uuid::Uuid;
 
 use super::attached::{Attached, Course, Newcomer, Picture};
+use super::input::ArrivalError;
 use super::state::Session;
 use super::{Arrival, Command, StreamId, clamp, turn_away};
 use crate::host::handshake::{Intent, Refusal, Request};
@@ -128,10 +129,7 @@ impl Session {
         let first = self.input.is_unused();
         let viewers = &self.viewers;
         let here = |id: Uuid| viewers.values().any(|attached| attached.viewer == id);
-        let input_seq = self
-            .input
-            .handle_arrived(viewer, cnf, request.input_seq, here)
-            .map_err(|_| Refusal::new(CloseCode::Forbidden, "the viewer id belongs to another key"))?;
+        let input_seq = self.input.handle_arrived(viewer, cnf, request.attempt, request.input_seq, here)?;
         let at = self.screen.offset();
         let (course, offset) = match answer {
             // What nobody has seen yet is no history: who opened the session sees it from its first byte.
@@ -309,6 +307,16 @@ impl Session {
         let wanted = self.wanted_size?;
         debug_assert_eq!(wanted, clamp(wanted), "sizes are clamped where they arrive");
         Some(self.resized.map_or(now, |at| at + RESIZE_EVERY))
+    }
+}
+
+impl From<ArrivalError> for Refusal {
+    fn from(error: ArrivalError) -> Self {
+        let code = match error {
+            ArrivalError::OtherKey => CloseCode::Forbidden,
+            ArrivalError::Older => CloseCode::Displaced,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

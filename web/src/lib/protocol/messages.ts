@@ -39,6 +39,8 @@ interface First {
   readonly features: readonly string[];
   readonly ticket: string;
   readonly viewer: string;
+  /** Which of this viewer's streams this is: above all before it. The newest is the one that counts. */
+  readonly attempt: number;
   readonly session: string;
   readonly input_seq: number;
 }

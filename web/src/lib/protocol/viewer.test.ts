@@ -95,6 +95,17 @@ describe('a viewer', () => {
     expect(rig.told('painting')).toHaveLength(0);
   });
 
+  it('numbers its streams, so that what comes late of one it gave up displaces none', () => {
+    const rig = new Rig().start();
+    rig.pass(STABLE_MS).cut();
+    rig.pass(3_000).cut();
+    rig.pass(3_000);
+    const attempts = rig.host.firsts.map(({ attempt }) => attempt as number);
+    expect(attempts).toHaveLength(3);
+    expect(attempts).toEqual([...new Set(attempts)].sort((a, b) => a - b));
+    expect(attempts[0]).toBeGreaterThan(0);
+  });
+
   it('keeps what is typed while the path is gone and sends it once', () => {
     const rig = new Rig().start();
     type(rig, 'one ');

@@ -174,7 +174,7 @@ export class ViewerMachine {
   /** The transport wanted is open. */
   connected(now: number): void {
     if (this.#phase.at !== 'dialing') return;
-    const message = this.#firstMessage();
+    const message = this.#firstMessage(this.#phase.n);
     if (!message) return this.#lost('ticket', NO_CREDENTIAL, now);
     this.#ticket = null;
     this.#streams.send(message);
@@ -366,12 +366,12 @@ export class ViewerMachine {
     return this.#resume !== null && this.#exists;
   }
 
-  #firstMessage(): ViewerMessage | null {
+  #firstMessage(attempt: number): ViewerMessage | null {
     const { viewer, session, spec } = this.#options;
     const ticket = this.#ticket ?? (this.#canResume() ? this.#resume : null);
     if (ticket === null) return null;
     const features = [SNAPSHOT_ACK];
-    const common = { v: PROTOCOL_VERSION, features, ticket, viewer, session };
+    const common = { v: PROTOCOL_VERSION, features, ticket, viewer, attempt, session };
     const input_seq = this.#streams.input.acked;
     return this.#exists
       ? { type: 'Attach', ...common, ...this.#streams.output.resumePoint, input_seq }

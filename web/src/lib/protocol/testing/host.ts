@@ -127,6 +127,9 @@ export class ModelHost {
 
   #first(kind: number, body: Json): void {
     if (kind !== 0x01 && kind !== 0x02) throw new Error(`first frame of type ${kind}`);
+    const before = this.firsts.findLast(({ viewer }) => viewer === body.viewer);
+    if (before && (body.attempt as number) <= (before.attempt as number))
+      throw new Error(`attempt ${body.attempt} after ${before.attempt}`);
     this.firsts.push({ kind, ...body });
     this.#viewer = body.viewer as string;
     this.#stage = 'proof';
