@@ -47,6 +47,8 @@ struct Inner {
     reset_key: [u8; 64],
     /// What is shown to dials over TCP.
     tls: watch::Sender<Arc<ServerConfig>>,
+    /// What is shown to browsers.
+    web: watch::Sender<Option<Arc<quinn::ServerConfig>>>,
 }
 
 /// Where agents and viewers of a broker that ends may go.
@@ -85,14 +87,8 @@ impl Broker {
         let registrar = TaskTracker::new();
         let registry =
             Registry::start(config.ticket_key.clone(), link, counters.clone(), stop.clone(), &registrar);
-        let door = listener::Door {
-            broker: config.name.as_str().into(),
-            registry: registry.clone(),
-            counters: counters.clone(),
-            tunnels: tunnels.clone(),
-        };
-        let listeners = Listeners { endpoint: endpoint.clone(), tcp, tls: shown };
-        let listener = registrar.spawn(listener::run(listeners, door, stop.clone())).abort_handle();
+        let web = config.web.as_ref().map(|identity| endpoint::web::config(identity, &config.reset_key));
+        let (web, shown_to_browsers) = watch::channel(web.transpose()?);
         let viewer_door = Arc::new(viewer::Door::new(
             registry.clone(),
             counters.clone(),
@@ -100,6 +96,15 @@ impl Broker {
             config.allowed_origins,
             viewers.clone(),
         ));
+        let door = listener::Door {
+            broker: config.name.as_str().into(),
+            registry: registry.clone(),
+            counters: counters.clone(),
+            tunnels: tunnels.clone(),
+            viewers: viewer_door.clone(),
+        };
+        let listeners = Listeners { endpoint: endpoint.clone(), tcp, tls: shown, web: shown_to_browsers };
+        let listener = registrar.spawn(listener::run(listeners, door, stop.clone())).abort_handle();
         tracing::info!(broker = config.name, %tunnel_addr, "listening for tunnels");
         Ok(Self {
             inner: Arc::new(Inner {
@@ -116,6 +121,7 @@ impl Broker {
                 ca_pem: config.ca_pem,
                 reset_key: config.reset_key,
                 tls,
+                web,
             }),
         })
     }
@@ -152,6 +158,16 @@ impl Broker {
         let config = endpoint::tls_config(identity, ca_pem)?;
         endpoint.set_server_config(Some(endpoint::server_config(config.clone(), reset_key)?));
         tls.send_replace(Arc::new(config));
+        Ok(())
+    }
+
+    /// Shows another certificate to browsers from here on; viewers that stand are left alone.
+    ///
+    /// # Errors
+    /// When the identity cannot be read; the old one stays in use.
+    pub fn renew_web(&self, identity: &Identity) -> Result<(), StartError> {
+        let config = endpoint::web::config(identity, &self.inner.reset_key)?;
+        self.inner.web.send_replace(Some(config));
         Ok(())
     }
 

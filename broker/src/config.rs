@@ -11,10 +11,12 @@ use thiserror::Error;
 pub struct BrokerConfig {
     /// The broker's name, told to agents in `Welcome` and written into the log.
     pub name: String,
-    /// Where agents dial, UDP and TCP alike; port 0 takes one that is free for both.
+    /// Where agents dial, UDP and TCP alike, and browsers over UDP; port 0 takes one that is free for both.
     pub tunnel_addr: SocketAddr,
     /// The broker's certificate and key, from [`rexec_shared::pki::Authority::broker`].
     pub identity: Identity,
+    /// What browsers are shown over WebTransport, from [`rexec_shared::pki::Authority::web`]; none: there is no WebTransport.
+    pub web: Option<Identity>,
     /// The installation's own authority, PEM: the only one whose agents come in.
     pub ca_pem: String,
     /// Control's key for tickets and feeds.
@@ -22,7 +24,7 @@ pub struct BrokerConfig {
     /// Key material for stateless resets and address tokens. Kept across restarts, so that agents of a broker that died learn
     /// with their next packet that it is gone.
     pub reset_key: [u8; 64],
-    /// Origins of pages that may open a viewer's WebSocket, exactly as a browser sends them: `https://rexec.example`.
+    /// Origins of pages that may open a viewer's WebSocket or WebTransport, exactly as a browser sends them: `https://rexec.example`.
     pub allowed_origins: Vec<String>,
 }
 

@@ -1,6 +1,9 @@
-//! What agents dial, QUIC and TCP on the same port: TLS, transport limits, keys that survive a restart.
+//! What agents dial, QUIC and TCP on the same port, and beside it what browsers dial ([`web`]): TLS, transport limits, keys that survive a
+//! restart.
 //!
 //! No knob is left at a library's default: each stands here with its reason (DESIGN §5, THREATS MA-02, NW-01, NW-03, NW-05).
+
+pub(crate) mod web;
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
@@ -17,9 +20,9 @@ use quinn::{
 use quinn_proto::HashedConnectionIdGenerator;
 use rexec_shared::limits::TUNNEL_IDLE;
 use rexec_shared::pki::{ALPN_TUNNEL, Identity, private_key_der};
-use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, WantsVerifier};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -137,11 +140,21 @@ pub(crate) fn server_config(
     tls: rustls::ServerConfig,
     reset_key: &[u8; 64],
 ) -> Result<ServerConfig, StartError> {
+    let mut server = quic_config(tls, reset_key)?;
+    server.transport_config(Arc::new(transport()));
+    // Dials are taken from the queue at once, by a loop that awaits no peer, so the queue is short.
+    server.max_incoming(HANDSHAKES_MAX);
+    server.incoming_buffer_size(INCOMING_BUFFER);
+    server.incoming_buffer_size_total(INCOMING_BUFFER_TOTAL);
+    Ok(server)
+}
+
+/// What is the same for agents and browsers.
+fn quic_config(tls: rustls::ServerConfig, reset_key: &[u8; 64]) -> Result<ServerConfig, StartError> {
     let tls = QuicServerConfig::try_from(tls).map_err(|error| StartError::Tls(error.to_string()))?;
     let token_key = Keys::new(reset_key).derive("rexec address tokens");
     let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&token_key);
     let mut server = ServerConfig::new(Arc::new(tls), Arc::new(token_key));
-    server.transport_config(Arc::new(transport()));
     server.retry_token_lifetime(RETRY_TOKEN_LIFE);
     // No tokens for later visits: an agent returns once a day, and a forged flood is met by retry.
     let mut tokens = ValidationTokenConfig::default();
@@ -150,35 +163,39 @@ pub(crate) fn server_config(
     // A changed address never costs the tunnel (DESIGN §5).
     server.migration(true);
     server.preferred_address_v4(None).preferred_address_v6(None);
-    // Dials are taken from the queue at once, by a loop that awaits no peer, so the queue is short.
-    server.max_incoming(HANDSHAKES_MAX);
-    server.incoming_buffer_size(INCOMING_BUFFER);
-    server.incoming_buffer_size_total(INCOMING_BUFFER_TOTAL);
     Ok(server)
 }
 
-/// TLS of both transports: 1.3 with certificates of our own authority on both sides. Nothing is resumed: every dial shows its certificate anew, so that an
-/// expired one is an end, and there is no early data to replay (THREATS NW-05).
+/// TLS of both transports: 1.3 with certificates of our own authority on both sides.
 pub(crate) fn tls_config(identity: &Identity, ca_pem: &str) -> Result<rustls::ServerConfig, StartError> {
-    let provider = Arc::new(default_provider());
     let tls_error = |error: rustls::Error| StartError::Tls(error.to_string());
     let mut roots = RootCertStore::empty();
     roots.add(certificate(ca_pem, "authority's certificate")?).map_err(tls_error)?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider()))
         .build()
         .map_err(|error| StartError::Tls(error.to_string()))?;
     let chain = vec![certificate(&identity.certificate_pem, "broker's certificate")?];
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(tls_error)?
+    let mut tls = tls_builder()?
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, private_key_der(&identity.key_pem)?)
         .map_err(tls_error)?;
     tls.alpn_protocols = vec![ALPN_TUNNEL.to_vec()];
+    without_resumption(&mut tls);
+    Ok(tls)
+}
+
+fn tls_builder() -> Result<rustls::ConfigBuilder<rustls::ServerConfig, WantsVerifier>, StartError> {
+    rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| StartError::Tls(error.to_string()))
+}
+
+/// Nothing is resumed: every dial shows its certificate anew, so that an expired one is an end, and there is no early data to replay
+/// (THREATS NW-05).
+fn without_resumption(tls: &mut rustls::ServerConfig) {
     tls.max_early_data_size = 0;
     tls.send_tls13_tickets = 0;
     tls.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(tls)
 }
 
 fn certificate(pem: &str, what: &'static str) -> Result<CertificateDer<'static>, StartError> {
@@ -186,7 +203,7 @@ fn certificate(pem: &str, what: &'static str) -> Result<CertificateDer<'static>,
 }
 
 fn transport() -> TransportConfig {
-    let mut config = TransportConfig::default();
+    let mut config = common();
     config
         // The agent opens its control stream and nothing else; viewers' streams are opened by the broker.
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
@@ -196,16 +213,23 @@ fn transport() -> TransportConfig {
         .receive_window(VarInt::from_u32(TUNNEL_WINDOW))
         // Grows with the streams that are open, by `Carrier`.
         .send_window(send_window(0))
-        // Streams take turns packet by packet: an echo does not wait behind a flood.
-        .send_fairness(true)
         // No datagrams: nothing to be buffered.
         .datagram_receive_buffer_size(None)
+        // The agent keeps the tunnel alive, for it is the one behind a NAT; doubling that from here would only cost packets.
+        .keep_alive_interval(None);
+    config
+}
+
+/// What is the same for agents and browsers: all but the windows and who keeps the connection alive.
+fn common() -> TransportConfig {
+    let mut config = TransportConfig::default();
+    config
+        // Streams take turns packet by packet: an echo does not wait behind a flood.
+        .send_fairness(true)
         .datagram_send_buffer_size(0)
         // Handshake bytes out of order: one certificate, one hello; 16 KiB is four times what is needed.
         .crypto_buffer_size(16 * 1024)
-        .max_idle_timeout(Some(idle_timeout()))
-        // The agent keeps the tunnel alive, for it is the one behind a NAT; doubling that from here would only cost packets.
-        .keep_alive_interval(None);
+        .max_idle_timeout(Some(idle_timeout()));
     loss_recovery(&mut config);
     path(&mut config);
     config
@@ -270,6 +294,7 @@ mod tests {
             name: "test".into(),
             tunnel_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
             identity: authority.broker(installation, SystemTime::now()).unwrap(),
+            web: None,
             ca_pem: authority.certificate_pem().to_owned(),
             ticket_key: PublicKey::parse(&signer.public_key()).unwrap(),
             reset_key: [7; 64],

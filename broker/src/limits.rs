@@ -70,6 +70,22 @@ pub(crate) const ANSWER_BUSY: Duration = Duration::from_millis(2_500);
 /// Longest text an agent tells about itself, characters.
 pub(crate) const AGENT_TEXT_MAX: usize = 256;
 
+// --- a browser's connection over WebTransport ---
+
+/// Streams a browser may have open: the request that begins the session, and the viewer's.
+pub(crate) const WEB_STREAMS: u32 = 2;
+/// One-way streams a browser may open: HTTP/3's control stream and QPACK's two (RFC 9114 §6.2).
+pub(crate) const WEB_UNI_STREAMS: u32 = 3;
+/// Unread bytes of all its streams, and bytes sent to it and not yet acknowledged: the viewer's window and as much for the rest.
+pub(crate) const WEB_WINDOW: u32 = 2 * STREAM_WINDOW;
+/// Largest datagram announced, bytes: one that every path carries. None is ever read.
+pub(crate) const WEB_DATAGRAM: usize = 1_200;
+/// How often a silent connection is kept alive: well inside [`rexec_shared::limits::TUNNEL_IDLE`], which is what browsers have, too, and
+/// inside the 30 s that home routers keep a UDP mapping.
+pub(crate) const WEB_KEEPALIVE: Duration = Duration::from_secs(10);
+/// Connections of browsers that stand, from one /32 or /64: as many as control takes over TCP.
+pub(crate) const WEB_PER_PREFIX: usize = 1_024;
+
 // --- the registry ---
 
 /// Commands waiting for the registry; who brings more waits.

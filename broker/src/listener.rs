@@ -1,7 +1,8 @@
 //! Where agents come in: the accept loop and the handshake up to `Welcome`.
 //!
-//! QUIC and TCP come in by the same loop, count at the same gate, and go the same way once TLS has verified the certificate. The loop awaits no peer: each handshake is a task with a deadline, counted by [`HalfOpen`] (THREATS MA-11, NW-03). Who an agent is, its
-//! certificate alone decides; `Hello.machine` is only compared with it (THREATS MA-01).
+//! QUIC and TCP come in by the same loop, count at the same gate, and go the same way once TLS has verified the certificate. Browsers
+//! (WebTransport) count there, too; they are told from agents by how a dial is marked, and go to [`crate::viewer::web`]. The loop awaits no
+//! peer: each handshake is a task with a deadline, counted by [`HalfOpen`] (THREATS MA-11, NW-03). Who an agent is, its certificate alone decides; `Hello.machine` is only compared with it (THREATS MA-01).
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use rexec_shared::broker_link::FromBroker;
 use rexec_shared::close::CloseCode;
 use rexec_shared::pki::MachineName;
 use rexec_shared::tunnel::{AgentMessage, Hello};
+use rexec_tunnel::quic::is_tunnel;
 use rexec_tunnel::tcp::{self, HandshakeError};
 use rexec_tunnel::{Path, PathEnd};
 use rustls::ServerConfig;
@@ -32,6 +34,7 @@ use crate::half_open::{Decision, HalfOpen, Origin};
 use crate::limits::{ACCEPT_PAUSE, HANDSHAKE_DEADLINE};
 use crate::registry::{NewTunnel, Registered, Registry};
 use crate::tunnel::{Presence, Tunnel, clip};
+use crate::viewer;
 
 /// Why a dial came to nothing.
 #[derive(Debug, Error)]
@@ -78,6 +81,8 @@ pub(crate) struct Door {
     pub(crate) counters: Arc<Counters>,
     /// Counts the tunnels' tasks, so that an end can wait for them.
     pub(crate) tunnels: TaskTracker,
+    /// Where browsers go.
+    pub(crate) viewers: Arc<viewer::Door>,
 }
 
 /// Where dials come in.
@@ -87,11 +92,13 @@ pub(crate) struct Listeners {
     pub(crate) tcp: TcpListener,
     /// What is shown to dials over TCP; the endpoint has its own.
     pub(crate) tls: watch::Receiver<Arc<ServerConfig>>,
+    /// What is shown to browsers; none: they are refused.
+    pub(crate) web: watch::Receiver<Option<Arc<quinn::ServerConfig>>>,
 }
 
 /// Accepts dials until `stop` is cancelled.
 pub(crate) async fn run(listeners: Listeners, door: Door, stop: CancellationToken) {
-    let Listeners { endpoint, tcp, tls } = listeners;
+    let Listeners { endpoint, tcp, tls, web } = listeners;
     let mut handshakes = Handshakes::default();
     let mut tcp_after = Instant::now();
     loop {
@@ -100,7 +107,16 @@ pub(crate) async fn run(listeners: Listeners, door: Door, stop: CancellationToke
             () = stop.cancelled() => break,
             Some(ended) = handshakes.tasks.join_next_with_id() => handshakes.handle_end(ended),
             arrival = arrival(&endpoint, &tcp, tcp_after) => match arrival {
-                Arrival::Quic(incoming) => handshakes.handle_quic(incoming, &door),
+                Arrival::Quic(incoming) if is_tunnel(&incoming.orig_dst_cid()) => {
+                    handshakes.handle_quic(incoming, None, &door);
+                }
+                Arrival::Quic(incoming) => {
+                    let web = web.borrow().clone();
+                    match web {
+                        Some(_) => handshakes.handle_quic(incoming, web, &door),
+                        None => incoming.refuse(),
+                    }
+                }
                 Arrival::Tcp(socket, address) => {
                     let tls = tls.borrow().clone();
                     handshakes.handle_tcp(Dial::Tcp { socket, address, tls }, &door);
@@ -176,10 +192,14 @@ struct Handshakes {
 }
 
 impl Handshakes {
-    fn handle_quic(&mut self, incoming: Box<Incoming>, door: &Door) {
+    /// `web` is what a browser is shown; an agent meets the endpoint's own configuration.
+    fn handle_quic(&mut self, incoming: Box<Incoming>, web: Option<Arc<quinn::ServerConfig>>, door: &Door) {
         let origin = Origin::new(incoming.remote_address().ip(), incoming.remote_address_validated());
         match self.gate.handle_dial(origin) {
-            Decision::Begin => self.begin(Dial::Quic(incoming), origin, door),
+            Decision::Begin => match web {
+                Some(web) => self.begin(origin, viewer::web::arrive(incoming, web, door.viewers.clone())),
+                None => self.begin(origin, handshake(Dial::Quic(incoming), door.clone())),
+            },
             Decision::Retry => {
                 if let Err(error) = incoming.retry() {
                     error.into_incoming().ignore();
@@ -196,13 +216,13 @@ impl Handshakes {
     fn handle_tcp(&mut self, dial: Dial, door: &Door) {
         let origin = Origin::new(dial.address().ip(), true);
         match self.gate.handle_dial(origin) {
-            Decision::Begin => self.begin(dial, origin, door),
+            Decision::Begin => self.begin(origin, handshake(dial, door.clone())),
             Decision::Retry | Decision::Ignore => door.counters.tunnels_refused.add(1),
         }
     }
 
-    fn begin(&mut self, dial: Dial, origin: Origin, door: &Door) {
-        let task = self.tasks.spawn(handshake(dial, door.clone()));
+    fn begin(&mut self, origin: Origin, handshake: impl Future<Output = ()> + Send + 'static) {
+        let task = self.tasks.spawn(handshake);
         self.origins.insert(task.id(), origin);
     }
 

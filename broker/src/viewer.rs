@@ -1,17 +1,19 @@
-//! Viewers: `GET /viewer`, from the HTTP request to the line in the log that says how it ended.
+//! Viewers: `GET /viewer` over WebSocket, `CONNECT /viewer` over WebTransport ([`web`]), from the request to the line in the log that says
+//! how it ended.
 
 mod first_frame;
 mod lobby;
 mod origin;
 mod pump;
 mod socket;
+pub(crate) mod web;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -49,6 +51,8 @@ pub(crate) struct Door {
     origins: Origins,
     /// Viewers that have not shown a ticket.
     pending: Lobby,
+    /// Browsers' connections over WebTransport; those over TCP are counted by who serves the routes.
+    standing: Lobby,
     /// Room for viewers in all.
     total: Arc<Semaphore>,
     /// Counts the viewers' tasks, so that a drain can wait for them.
@@ -68,9 +72,24 @@ impl Door {
             counters,
             key,
             origins: Origins::new(origins),
-            pending: Lobby::default(),
+            pending: Lobby::of_pending(),
+            standing: Lobby::of_standing(),
             total: Arc::new(Semaphore::new(VIEWERS_TOTAL_MAX)),
             tasks,
+        }
+    }
+
+    /// A browser's connection keeps its room for as long as it stands.
+    fn stand(&self, room: Room, address: &str) -> Result<Room, Problem> {
+        let standing = self.standing.enter(address).map_err(|full| self.refuse(full))?;
+        Ok(Room { _standing: Some(standing), ..room })
+    }
+
+    fn refuse(&self, full: Full) -> Problem {
+        self.counters.viewers_refused.add(1);
+        match full {
+            Full::All => NO_ROOM,
+            Full::Prefix => NO_ROOM_FOR_ADDRESS,
         }
     }
 }
@@ -102,7 +121,7 @@ async fn upgrade(
         (None, Some(Extension(ConnectInfo(peer)))) => peer.to_string(),
         (None, None) => "unknown".to_owned(),
     };
-    let room = match admit(&door, &headers, &address) {
+    let room = match admit(&door, door.origins.allow(&headers), &address) {
         Ok(room) => room,
         Err(problem) => return problem.into_response(),
     };
@@ -114,7 +133,7 @@ async fn upgrade(
         // Each message goes to the system at once; what it does not take waits here, and nothing behind it.
         .write_buffer_size(0)
         .max_write_buffer_size(4 * BATCH)
-        .on_upgrade(move |socket| serve(socket, address, door, room))
+        .on_upgrade(move |socket| serve(Socket::websocket(socket), address, door, room))
 }
 
 const NO_WEBSOCKET: Problem = Problem {
@@ -127,11 +146,12 @@ const NO_WEBSOCKET: Problem = Problem {
 /// A viewer's place among all viewers, and among those that have not shown a ticket.
 struct Room {
     _total: OwnedSemaphorePermit,
+    _standing: Option<Place>,
     pending: Place,
 }
 
-fn admit(door: &Door, headers: &HeaderMap, address: &str) -> Result<Room, Problem> {
-    if !door.origins.allow(headers) {
+fn admit(door: &Door, origin_allowed: bool, address: &str) -> Result<Room, Problem> {
+    if !origin_allowed {
         door.counters.viewers_refused.add(1);
         return Err(Problem {
             status: StatusCode::FORBIDDEN,
@@ -141,14 +161,9 @@ fn admit(door: &Door, headers: &HeaderMap, address: &str) -> Result<Room, Proble
         });
     }
     let total = door.total.clone().try_acquire_owned().map_err(|_| Full::All);
-    let room = total.and_then(|total| Ok(Room { _total: total, pending: door.pending.enter(address)? }));
-    room.map_err(|full| {
-        door.counters.viewers_refused.add(1);
-        match full {
-            Full::All => NO_ROOM,
-            Full::Prefix => NO_ROOM_FOR_ADDRESS,
-        }
-    })
+    let room = total
+        .and_then(|total| Ok(Room { _total: total, _standing: None, pending: door.pending.enter(address)? }));
+    room.map_err(|full| door.refuse(full))
 }
 
 const NO_ROOM: Problem = Problem {
@@ -165,13 +180,12 @@ const NO_ROOM_FOR_ADDRESS: Problem = Problem {
     hint: "try again in a few seconds",
 };
 
-/// One viewer, from the open socket to its end.
-async fn serve(socket: WebSocket, address: String, door: Arc<Door>, room: Room) {
+/// One viewer, from the open connection to its end.
+async fn serve(mut socket: Socket, address: String, door: Arc<Door>, room: Room) {
     // The drain waits for this task; a panic in it ends this viewer alone (THREATS MA-12).
     let _tracked = door.tasks.token();
     let begun = Instant::now();
-    let Room { _total, pending } = room;
-    let mut socket = Socket::new(socket);
+    let Room { _total, _standing, pending } = room;
     let attended = attend(&mut socket, &address, &door, pending).await;
     let ended = match attended {
         Ok(mut open) => {
@@ -187,7 +201,7 @@ async fn serve(socket: WebSocket, address: String, door: Arc<Door>, room: Room) 
     if let Pumped::Closed(code) = ended.code {
         socket.close(code).await;
     }
-    ended.log(&address, begun);
+    ended.log(&address, socket.transport(), begun);
 }
 
 /// How a viewer ended.
@@ -198,7 +212,7 @@ struct Ended {
 }
 
 impl Ended {
-    fn log(&self, address: &str, begun: Instant) {
+    fn log(&self, address: &str, transport: &str, begun: Instant) {
         let code = match self.code {
             Pumped::Closed(code) => code.name(),
             Pumped::ViewerLeft => "viewer_left",
@@ -206,11 +220,13 @@ impl Ended {
         let lasted_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &self.who {
             Some(first) => tracing::info!(
-                machine = %first.claims.aud, session = %first.session, user = %first.claims.usr, address, code,
+                machine = %first.claims.aud, session = %first.session, user = %first.claims.usr, address, transport, code,
                 to_agent = self.copied.to_agent, to_viewer = self.copied.to_viewer, lasted_ms, "viewer ended"
             ),
             // Anybody can cause this line, so it is not for every day.
-            None => tracing::debug!(address, code, lasted_ms, "viewer without a good ticket ended"),
+            None => {
+                tracing::debug!(address, transport, code, lasted_ms, "viewer without a good ticket ended")
+            }
         }
     }
 }

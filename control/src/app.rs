@@ -10,6 +10,7 @@ use axum::{Json, Router};
 use http::{HeaderValue, StatusCode, header};
 use rexec_broker::{Broker, ViewerAddress};
 use sea_orm::DatabaseConnection;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -52,6 +53,8 @@ pub struct Parts {
     pub public_url: Url,
     /// What agents dial, as `host:port`.
     pub tunnel_public: String,
+    /// Hashes of the certificates that browsers may be shown over WebTransport.
+    pub web_hashes: watch::Sender<[String; 2]>,
     /// The wall clock.
     pub clock: Clock,
     /// The database.
@@ -125,6 +128,11 @@ impl App {
     /// The origin people use, without a slash at its end.
     pub fn public_origin(&self) -> String {
         self.0.public_url.origin().ascii_serialization()
+    }
+
+    /// Where browsers dial over WebTransport; none when the tunnel's public address is no address of the web.
+    pub fn web_transport(&self) -> Option<Url> {
+        Url::parse(&format!("https://{}/viewer", self.0.tunnel_public)).ok().filter(Url::has_host)
     }
 
     /// How the login's cookie is written here.

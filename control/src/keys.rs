@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::secret::{NoRandomness, Secret, Vault, random};
 use crate::settings::Settings;
+use crate::web_identity::WebIdentities;
 
 /// Everything secret that an installation holds.
 #[derive(Debug)]
@@ -32,6 +33,9 @@ pub struct Keys {
 
 /// Length of the broker's reset key: one HMAC-SHA256 block.
 pub const RESET_KEY_BYTES: usize = 64;
+
+/// Browsers' certificates: made anew every few days, so the one file that is ever written over.
+const WEB_FILE: &str = "web-transport.pem";
 
 /// Keys that cannot be read or made.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +80,22 @@ impl Keys {
             vault: vault(&dir, settings)?,
             broker_reset: broker_reset(&dir)?,
         })
+    }
+
+    /// What was kept of browsers' certificates; none when there is nothing, or nothing good.
+    pub fn web_identities(settings: &Settings) -> Option<WebIdentities> {
+        let pem = read(&settings.data_dir.join("keys").join(WEB_FILE)).ok()?;
+        WebIdentities::from_pem(&String::from_utf8(pem).ok()?)
+    }
+
+    /// Keeps them, instead of what was kept.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn keep_web_identities(settings: &Settings, identities: &WebIdentities) -> Result<(), KeysError> {
+        let path = settings.data_dir.join("keys").join(WEB_FILE);
+        let unfinished = write_unfinished(&path, identities.to_pem().as_bytes())?;
+        std::fs::rename(&unfinished, &path).map_err(|source| io(&path, source))
     }
 
     /// The vault alone, for commands that run beside the server.
@@ -163,24 +183,27 @@ fn read(path: &Path) -> Result<Vec<u8>, KeysError> {
 
 /// Writes the whole file or none of it; of two processes that start at once, one wins and both go on with its key.
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), KeysError> {
-    let unfinished = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)
-        .map_err(|source| io(&unfinished, source))?;
-    let written = file
-        .set_permissions(Permissions::from_mode(0o600))
-        .and_then(|()| file.write_all(bytes))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| match std::fs::hard_link(&unfinished, path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            linked => linked,
-        });
+    let unfinished = write_unfinished(path, bytes)?;
+    let linked = match std::fs::hard_link(&unfinished, path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    };
     let removed = std::fs::remove_file(&unfinished);
-    written.and(removed).map_err(|source| io(path, source))
+    linked.and(removed).map_err(|source| io(path, source))
+}
+
+/// Writes a file beside `path`, which only the caller gives its name.
+fn write_unfinished(path: &Path, bytes: &[u8]) -> Result<PathBuf, KeysError> {
+    let unfinished = path.with_extension(format!("new-{}", std::process::id()));
+    let written =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished).and_then(
+            |mut file| {
+                file.set_permissions(Permissions::from_mode(0o600))?;
+                file.write_all(bytes)?;
+                file.sync_all()
+            },
+        );
+    written.map(|()| unfinished.clone()).map_err(|source| io(&unfinished, source))
 }
 
 fn io(path: &Path, source: std::io::Error) -> KeysError {

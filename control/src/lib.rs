@@ -42,4 +42,5 @@ pub mod setup;
 pub mod tickets;
 pub mod time;
 pub mod web;
+pub mod web_identity;
 pub mod words;

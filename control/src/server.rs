@@ -15,7 +15,7 @@ use rexec_shared::pki::PkiError;
 use rexec_shared::ticket::PublicKey;
 use sea_orm::{ActiveModelTrait as _, DatabaseConnection, DbErr, EntityTrait as _, Set};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,6 +35,7 @@ use crate::metrics::Metrics;
 use crate::presence::{self, Live, Refusals};
 use crate::settings::Settings;
 use crate::time::Clock;
+use crate::web_identity::WebIdentities;
 use crate::{broker_identity, db, housekeeping, web};
 
 /// Messages between control and the embedded broker that may wait.
@@ -107,7 +108,7 @@ impl Server {
         tasks.spawn(feed::run(app.clone(), made.orders, made.to_broker));
         tasks.spawn(presence::run(app.clone(), made.from_broker));
         tasks.spawn(housekeeping::run(app.clone()));
-        tasks.spawn(broker_identity::keep_young(app.clone()));
+        tasks.spawn(broker_identity::keep_young(app.clone(), made.web));
         let door = Connections::new(&app.settings().trusted_proxies);
         tasks.spawn(accept(listener, door, app::router(&app, more), app.parts().ending.clone()));
         Ok(Self { app, addr, tasks })
@@ -148,6 +149,7 @@ struct Made {
     orders: feed::FeedOrders,
     to_broker: mpsc::Sender<ToBroker>,
     from_broker: mpsc::Receiver<FromBroker>,
+    web: WebIdentities,
 }
 
 async fn make(settings: Settings, addr: SocketAddr) -> Result<Made, ServerError> {
@@ -159,7 +161,8 @@ async fn make(settings: Settings, addr: SocketAddr) -> Result<Made, ServerError>
     let public_url = public_url(&settings, addr);
     let (to_control, from_broker) = mpsc::channel(LINK_QUEUE);
     let (to_broker, from_control) = mpsc::channel(LINK_QUEUE);
-    let config = broker_config(&settings, &keys, installation, &public_url)?;
+    let web = broker_identity::web_identities(&settings, &keys.authority, installation)?;
+    let config = broker_config(&settings, &keys, &web, installation, &public_url)?;
     let broker = Broker::start(config, to_control, from_control).await?;
     let (feeds, orders) = Feeds::new();
     let parts = Parts {
@@ -169,6 +172,7 @@ async fn make(settings: Settings, addr: SocketAddr) -> Result<Made, ServerError>
         settings,
         installation,
         public_url,
+        web_hashes: watch::Sender::new(web.hashes()?),
         clock,
         db,
         keys,
@@ -184,7 +188,7 @@ async fn make(settings: Settings, addr: SocketAddr) -> Result<Made, ServerError>
         metrics: Metrics::default(),
         ending: CancellationToken::new(),
     };
-    Ok(Made { app: App::new(parts), orders, to_broker, from_broker })
+    Ok(Made { app: App::new(parts), orders, to_broker, from_broker, web })
 }
 
 /// The installation's id, made at the first start.
@@ -220,6 +224,7 @@ fn tunnel_public(settings: &Settings, public_url: &Url, tunnel: SocketAddr) -> S
 fn broker_config(
     settings: &Settings,
     keys: &Keys,
+    web: &WebIdentities,
     installation: Uuid,
     public_url: &Url,
 ) -> Result<BrokerConfig, ServerError> {
@@ -227,6 +232,7 @@ fn broker_config(
         name: "embedded".to_owned(),
         tunnel_addr: settings.tunnel_listen,
         identity: keys.authority.broker(installation, SystemTime::now())?,
+        web: Some(web.current().clone()),
         ca_pem: keys.authority.certificate_pem().to_owned(),
         ticket_key: PublicKey::parse(&keys.signer.public_key())?,
         reset_key: *keys.broker_reset.expose(),

@@ -23,8 +23,9 @@ before(async () => {
 after(() => stage.strike());
 afterEach(() => stage.endShells());
 
-/** In the page: every message takes so long, in both directions and in order. */
+/** In the page: every message takes so long, in both directions and in order; there is no other way. */
 function delayWebSockets(ms) {
+  delete window.WebTransport;
   window.WebSocket = class extends WebSocket {
     send(bytes) {
       const copy = bytes.slice();

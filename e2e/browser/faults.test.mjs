@@ -1,14 +1,11 @@
 // What breaks mends itself in front of the person: the page comes back alone, with nothing lost and nothing twice.
 import assert from 'node:assert/strict';
-import { createHash, randomBytes } from 'node:crypto';
 import { after, before, test } from 'node:test';
-import { by, launch, numbers, openTerminal, pageOf, person, shows, signIn, state, text, typeLine } from './lib/browser.mjs';
+import { by, launch, openTerminal, pageOf, person, shows, signIn, state, text, typeLine } from './lib/browser.mjs';
 import { Installation } from './lib/installation.mjs';
 import { missingNamespaces, Namespace } from './lib/network.mjs';
-import { isAlive } from './lib/processes.mjs';
+import { becomes, survives } from './lib/survival.mjs';
 
-const LAST = 1500;
-const BACK_MS = 10_000;
 const CUT_MS = 5_000;
 /** A browser that has another address is back within this. */
 const MOVED_MS = 2_000;
@@ -33,43 +30,6 @@ after(async () => {
   await browser.close();
   await installation.stop();
 });
-
-const becomes = (page, running, timeout) =>
-  page.waitForFunction((running) => (window.__rexec.state()?.status === 'running') === running, running, { timeout });
-
-/** Counts, some hundred numbers a second, while another program takes the hash of the next `count` bytes that are typed. */
-const countAndHash = (last, count) =>
-  `stty -icanon -echo; (exec 9<> <(:); (for ((i = 0; i < ${last}; i++)); do echo "n$i."; read -t 0.004 -u 9; done) & ` +
-  `head -c ${count} | sha256sum; wait); stty icanon echo; echo o''ver`;
-
-/**
- * Breaks something in the middle of counting, types while it is broken, mends it, and looks at every number and every typed byte
- * afterwards. `begin` comes back when it is broken, `end` mends it.
- */
-async function survives(page, machine, { begin, end }) {
-  const typed = randomBytes(450).toString('base64');
-  await page.keyboard.press('Control+l');
-  await typeLine(page, countAndHash(LAST, typed.length));
-  await shows(page, /^n100\.$/m);
-  const [shell] = machine.shells();
-  await begin();
-  await page.keyboard.type(typed);
-  // For the shell itself: it arrives once, when the loop has ended.
-  await page.keyboard.type(`echo typ''ed-meanwhile`);
-  await page.keyboard.press('Enter');
-  await end();
-  await becomes(page, true, BACK_MS);
-  await shows(page, /^over$/m, 40_000);
-  await shows(page, /^typed-meanwhile$/m);
-  assert.ok(isAlive(shell), 'the shell lives');
-  assert.deepEqual(await numbers(page), Array.from({ length: LAST }, (_, number) => number));
-  const seen = await text(page);
-  assert.deepEqual(seen.match(/^[0-9a-f]{64}(?= {2}-)/gm), [createHash('sha256').update(typed).digest('hex')], 'every byte typed, once');
-  assert.equal(seen.match(/^typed-meanwhile$/gm).length, 1);
-  assert.equal((await state(page)).inputPending, 0);
-  await typeLine(page, 'clear');
-  await page.waitForFunction(() => !/^n\d/m.test(window.__rexec.text()));
-}
 
 test('control and broker are killed and started again', async () => {
   await survives(page, machine, {
@@ -105,6 +65,7 @@ test('an agent that is stopped is told as such, and its machine comes back with 
 
 /** In the page: `silence()` makes every socket there is swallow all, both ways, as a path that died without a word; newer ones work. */
 function silenceable() {
+  delete window.WebTransport;
   const sockets = new Set();
   window.WebSocket = class extends WebSocket {
     constructor(...args) {

@@ -95,7 +95,7 @@ test('the round trip is shown as a number, and taken apart', async () => {
   const page = await stage.terminal();
   await by(page, 'rtt').getByText(/^\d+(\.\d+)? ms$/).waitFor();
   await by(page, 'rtt').click();
-  await by(page, 'rtt-breakdown').getByText('WebSocket, then QUIC').waitFor();
+  await by(page, 'rtt-breakdown').getByText('WebTransport, then QUIC').waitFor();
   await by(page, 'rtt-breakdown').getByText(/^\d+(\.\d+)? ms$/).first().waitFor();
   await page.keyboard.press('Escape');
   await stage.leave(page);

@@ -13,6 +13,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData,
     SanType,
 };
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use thiserror::Error;
 use time::OffsetDateTime;
@@ -24,10 +25,14 @@ use crate::limits::CERT_LIFE;
 
 /// ALPN of the tunnel.
 pub const ALPN_TUNNEL: &[u8] = b"rexec/1";
+/// ALPN of browsers: WebTransport over HTTP/3.
+pub const ALPN_WEB_TRANSPORT: &[u8] = b"h3";
 /// How far back a certificate begins, so that a machine whose clock runs a little behind can use it at once.
 const BACKDATE: Duration = Duration::from_secs(300);
 const AUTHORITY_LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);
 const BROKER_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Life of what browsers are shown. They take a certificate by its hash alone only if it lives two weeks at most, its backdating included.
+pub const WEB_LIFE: Duration = Duration::from_secs(13 * 24 * 3600);
 
 /// What went wrong with keys or certificates.
 #[derive(Debug, Error)]
@@ -41,11 +46,23 @@ pub enum PkiError {
     /// The certificate is malformed or lacks the machine's name.
     #[error("the certificate names no machine")]
     NoMachine,
+    /// The text holds no certificate.
+    #[error("not a PEM certificate")]
+    NoCertificate,
 }
 
 /// The DNS name that the brokers of an installation prove.
 pub fn broker_name(installation: Uuid) -> String {
     format!("broker.{}.rexec.internal", installation.simple())
+}
+
+/// What a browser is told to expect, as in `serverCertificateHashes`: the SHA-256 of a certificate's DER.
+pub fn certificate_hash(certificate_pem: &str) -> Result<[u8; 32], PkiError> {
+    let der =
+        CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|_| PkiError::NoCertificate)?;
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, &der).as_ref());
+    Ok(hash)
 }
 
 /// A key on disk: PKCS #8 in PEM, P-256.
@@ -146,6 +163,16 @@ pub fn not_after(der: &CertificateDer<'_>) -> Result<i64, PkiError> {
     Ok(certificate.validity().not_after.timestamp())
 }
 
+/// When a certificate begins, as it says: a little before it was made.
+pub fn not_before(certificate_pem: &str) -> Result<SystemTime, PkiError> {
+    let der =
+        CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|_| PkiError::NoCertificate)?;
+    let (_, certificate) = X509Certificate::from_der(&der).map_err(|_| PkiError::NoCertificate)?;
+    let seconds =
+        u64::try_from(certificate.validity().not_before.timestamp()).map_err(|_| PkiError::NoCertificate)?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
 /// The installation's certificate authority.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -159,6 +186,7 @@ impl std::fmt::Debug for Authority {
 }
 
 /// A certificate and its key, in PEM.
+#[derive(Clone)]
 pub struct Identity {
     /// The certificate.
     pub certificate_pem: String,
@@ -221,9 +249,18 @@ impl Authority {
 
     /// Makes a broker's server identity.
     pub fn broker(&self, installation: Uuid, now: SystemTime) -> Result<Identity, PkiError> {
+        self.server(broker_name(installation), now, BROKER_LIFE)
+    }
+
+    /// Makes what a broker shows to browsers, good from `from` on. Its name is not a broker's: no agent would take it for one.
+    pub fn web(&self, installation: Uuid, from: SystemTime) -> Result<Identity, PkiError> {
+        self.server(format!("web.{}.rexec.internal", installation.simple()), from, WEB_LIFE)
+    }
+
+    fn server(&self, name: String, now: SystemTime, life: Duration) -> Result<Identity, PkiError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = params(now, BROKER_LIFE);
-        params.subject_alt_names = vec![SanType::DnsName(broker_name(installation).try_into()?)];
+        let mut params = params(now, life);
+        params.subject_alt_names = vec![SanType::DnsName(name.try_into()?)];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         Ok(Identity {
@@ -236,7 +273,6 @@ impl Authority {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustls_pki_types::pem::PemObject;
 
     fn authority(installation: Uuid) -> Authority {
         Authority::load(&Authority::generate(installation, SystemTime::now()).unwrap()).unwrap()
@@ -261,6 +297,20 @@ mod tests {
         let identity = authority(installation).broker(installation, SystemTime::now()).unwrap();
         let der = CertificateDer::from_pem_slice(identity.certificate_pem.as_bytes()).unwrap();
         assert!(MachineName::from_certificate(&der).is_err());
+    }
+
+    #[test]
+    fn what_browsers_are_shown_lives_two_weeks_at_most_and_is_no_brokers() {
+        let installation = Uuid::new_v4();
+        let identity = authority(installation).web(installation, SystemTime::now()).unwrap();
+        let der = CertificateDer::from_pem_slice(identity.certificate_pem.as_bytes()).unwrap();
+        let (_, certificate) = X509Certificate::from_der(&der).unwrap();
+        let validity = certificate.validity();
+        assert!(validity.not_after.timestamp() - validity.not_before.timestamp() <= 14 * 24 * 3600);
+        let names = certificate.subject_alternative_name().unwrap().unwrap();
+        assert_eq!(names.value.general_names.len(), 1);
+        assert_ne!(names.value.general_names, [GeneralName::DNSName(&broker_name(installation))]);
+        assert_eq!(certificate_hash(&identity.certificate_pem).unwrap()[..], *digest(&SHA256, &der).as_ref());
     }
 
     #[test]

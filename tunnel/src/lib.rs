@@ -1,7 +1,7 @@
 //! The path between an agent and a broker: one connection with many streams, over QUIC or, where UDP is blocked, over TLS on TCP.
 //!
 //! [`Path`] is the connection; [`SendStream`] and [`RecvStream`] are the two halves of its streams. Who uses them does not see which transport
-//! carries them. [`tcp`] brings TCP connections up; QUIC ones come from quinn.
+//! carries them. [`tcp`] brings TCP connections up; QUIC ones come from quinn, marked by [`quic`].
 //!
 //! The crate refuses to know what streams carry, who the peer is, and when to dial.
 //!
@@ -14,6 +14,7 @@
 
 mod end;
 mod path;
+pub mod quic;
 mod stream;
 pub mod tcp;
 

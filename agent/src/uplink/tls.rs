@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use quinn::crypto::rustls::QuicClientConfig;
 use rexec_shared::pki::{ALPN_TUNNEL, PkiError, private_key_der};
+use rexec_tunnel::quic::dial_id;
 use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
@@ -73,6 +74,8 @@ pub fn quic_config(tls: ClientConfig) -> Result<quinn::ClientConfig, TlsError> {
     let crypto = QuicClientConfig::try_from(tls).map_err(|_| TlsError::Cipher)?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport_config()));
+    // The broker asks for our certificate only where a dial says that it is a tunnel's.
+    config.initial_dst_cid_provider(Arc::new(|| dial_id(rand::random())));
     Ok(config)
 }
 

@@ -1,13 +1,15 @@
-//! Viewers that have not shown a ticket yet: how many, and from where.
-//!
-//! Each holds a place until its first frame or its deadline. One address may hold only a share of them, so that it never locks out the rest.
+//! Who is counted by where it comes from: viewers that have not shown a ticket yet, each until its first frame or its deadline, and browsers'
+//! connections over WebTransport. One address may hold only a share of the places, so that it never locks out the rest.
 #![deny(clippy::disallowed_methods)]
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::limits::{VIEWERS_PENDING_LOOPBACK, VIEWERS_PENDING_MAX, VIEWERS_PENDING_PER_PREFIX};
+use crate::limits::{
+    VIEWERS_PENDING_LOOPBACK, VIEWERS_PENDING_MAX, VIEWERS_PENDING_PER_PREFIX, VIEWERS_TOTAL_MAX,
+    WEB_PER_PREFIX,
+};
 use crate::prefix;
 
 /// Why there is no place.
@@ -19,20 +21,32 @@ pub(super) enum Full {
     Prefix,
 }
 
+/// How many places there are.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    all: usize,
+    /// For one /32 or /64.
+    per_prefix: usize,
+    /// For this very machine, and for those whose origin whoever serves the routes does not tell.
+    loopback: usize,
+}
+
 /// The counts, without a lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
+    places: Places,
     total: usize,
     prefixes: HashMap<Option<IpAddr>, usize>,
 }
 
 impl Counts {
     fn enter(&mut self, from: Option<IpAddr>) -> Result<(), Full> {
-        if self.total >= VIEWERS_PENDING_MAX {
+        if self.total >= self.places.all {
             return Err(Full::All);
         }
+        let share = self.places.share(from);
         let count = self.prefixes.entry(from).or_default();
-        if *count >= share(from) {
+        if *count >= share {
             return Err(Full::Prefix);
         }
         *count += 1;
@@ -51,17 +65,14 @@ impl Counts {
     }
 }
 
-/// Viewers of unknown origin share like those of this machine: whoever serves the routes does not tell.
-fn share(from: Option<IpAddr>) -> usize {
-    if from.is_none_or(|address| address.is_loopback()) {
-        VIEWERS_PENDING_LOOPBACK
-    } else {
-        VIEWERS_PENDING_PER_PREFIX
+impl Places {
+    fn share(self, from: Option<IpAddr>) -> usize {
+        if from.is_none_or(|address| address.is_loopback()) { self.loopback } else { self.per_prefix }
     }
 }
 
 /// The lobby of one broker.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Lobby(Arc<Mutex<Counts>>);
 
 /// A place in it; given back when dropped.
@@ -72,6 +83,24 @@ pub(super) struct Place {
 }
 
 impl Lobby {
+    /// For viewers that have not shown a ticket.
+    pub(super) fn of_pending() -> Self {
+        Self::new(Places {
+            all: VIEWERS_PENDING_MAX,
+            per_prefix: VIEWERS_PENDING_PER_PREFIX,
+            loopback: VIEWERS_PENDING_LOOPBACK,
+        })
+    }
+
+    /// For connections that stand.
+    pub(super) fn of_standing() -> Self {
+        Self::new(Places { all: VIEWERS_TOTAL_MAX, per_prefix: WEB_PER_PREFIX, loopback: VIEWERS_TOTAL_MAX })
+    }
+
+    fn new(places: Places) -> Self {
+        Self(Arc::new(Mutex::new(Counts { places, total: 0, prefixes: HashMap::new() })))
+    }
+
     /// Takes a place for a viewer from `address`, an address with or without a port.
     pub(super) fn enter(&self, address: &str) -> Result<Place, Full> {
         let from = origin(address);
@@ -111,7 +140,7 @@ mod tests {
 
     #[test]
     fn one_address_holds_its_share_and_locks_nobody_out() {
-        let lobby = Lobby::default();
+        let lobby = Lobby::of_pending();
         let (held, full) = fill(&lobby, "192.0.2.1:5000");
         assert_eq!((held.len(), full), (VIEWERS_PENDING_PER_PREFIX, Full::Prefix));
         assert_eq!(lobby.enter("192.0.2.1").err(), Some(Full::Prefix), "with or without a port");
@@ -124,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_proxy_on_this_machine_may_bring_nearly_everybody() {
-        let lobby = Lobby::default();
+        let lobby = Lobby::of_pending();
         let (held, _) = fill(&lobby, "127.0.0.1:5000");
         assert_eq!(held.len(), VIEWERS_PENDING_LOOPBACK);
         let _other = lobby.enter("192.0.2.1:5000").unwrap();
@@ -132,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_lobby_is_bounded_and_leaves_nothing_behind() {
-        let lobby = Lobby::default();
+        let lobby = Lobby::of_pending();
         let places: Vec<Place> = (0..10_000u32)
             .filter_map(|n| lobby.enter(&std::net::Ipv4Addr::from(n).to_string()).ok())
             .collect();

@@ -1,4 +1,4 @@
-//! Which pages may open a viewer's WebSocket (THREATS WS-01).
+//! Which pages may open a viewer's WebSocket or WebTransport (THREATS WS-01).
 #![deny(clippy::disallowed_methods)]
 
 use axum::http::{HeaderMap, header};
@@ -15,11 +15,15 @@ impl Origins {
     /// Whether the request may come in. Every browser names its page's origin; a viewer that is no browser names none, and is no danger:
     /// nothing rides along with its request.
     pub(super) fn allow(&self, headers: &HeaderMap) -> bool {
+        !headers.contains_key(header::ORIGIN) || self.allow_page(headers)
+    }
+
+    /// The same where only browsers come: the origin must be named, and only once.
+    pub(super) fn allow_page(&self, headers: &HeaderMap) -> bool {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         match (origins.next(), origins.next()) {
-            (None, _) => true,
             (Some(origin), None) => self.0.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()),
-            (Some(_), Some(_)) => false,
+            (None | Some(_), _) => false,
         }
     }
 }

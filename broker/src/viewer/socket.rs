@@ -1,16 +1,17 @@
-//! A viewer's WebSocket: what comes in, reduced to what the broker cares for, and sends with a deadline.
+//! A viewer's connection, over WebSocket or WebTransport: what comes in, reduced to what the broker cares for, and sends with a deadline.
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
+mod web_transport;
+mod websocket;
+
+use axum::extract::ws::WebSocket;
 use bytes::Bytes;
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
 use rexec_shared::close::CloseCode;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite;
 
-use crate::limits::{CLOSE_DEADLINE, VIEWER_SILENT, VIEWER_WRITE_DEADLINE};
+pub(super) use self::web_transport::Session;
+use crate::limits::{CLOSE_DEADLINE, VIEWER_WRITE_DEADLINE};
 
-/// Both directions of a viewer's WebSocket.
+/// Both directions of a viewer's connection.
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) source: Source,
@@ -19,11 +20,17 @@ pub(super) struct Socket {
 
 /// From the viewer.
 #[derive(Debug)]
-pub(super) struct Source(SplitStream<WebSocket>);
+pub(super) enum Source {
+    WebSocket(websocket::Source),
+    WebTransport(web_transport::Source),
+}
 
 /// To the viewer.
 #[derive(Debug)]
-pub(super) struct Sink(SplitSink<WebSocket, Message>);
+pub(super) enum Sink {
+    WebSocket(websocket::Sink),
+    WebTransport(web_transport::Sink),
+}
 
 /// What came from the viewer.
 #[derive(Debug)]
@@ -48,20 +55,35 @@ pub(super) enum SendEnd {
 }
 
 impl Socket {
-    pub(super) fn new(socket: WebSocket) -> Self {
-        let (sink, source) = socket.split();
-        Self { source: Source(source), sink: Sink(sink) }
+    /// A WebSocket that stands.
+    pub(super) fn websocket(socket: WebSocket) -> Self {
+        let (sink, source) = websocket::split(socket);
+        Self { source: Source::WebSocket(source), sink: Sink::WebSocket(sink) }
     }
 
-    /// Tells the viewer why, and waits a moment for its answer: a socket torn down with unread bytes would take the reason with it.
+    /// The stream of a WebTransport session.
+    pub(super) fn web_transport(source: web_transport::Source, sink: web_transport::Sink) -> Self {
+        Self { source: Source::WebTransport(source), sink: Sink::WebTransport(sink) }
+    }
+
+    /// What carries it, for the log.
+    pub(super) fn transport(&self) -> &'static str {
+        match self.sink {
+            Sink::WebSocket(_) => "websocket",
+            Sink::WebTransport(_) => "webtransport",
+        }
+    }
+
+    /// Tells the viewer why, and waits a moment for its answer: a connection torn down with unread bytes would take the reason with it.
     pub(super) async fn close(&mut self, code: CloseCode) {
-        let frame = CloseFrame { code: code.websocket(), reason: code.name().into() };
         let farewell = async {
-            self.sink.0.send(Message::Close(Some(frame))).await?;
-            while let Some(Ok(_)) = self.source.0.next().await {}
-            Ok::<(), axum::Error>(())
+            match &mut self.sink {
+                Sink::WebSocket(sink) => sink.close(code).await,
+                Sink::WebTransport(sink) => sink.close(code).await,
+            }
+            while matches!(self.source.next().await, Inbound::Bytes(_) | Inbound::Alive) {}
         };
-        if !matches!(timeout(CLOSE_DEADLINE, farewell).await, Ok(Ok(()))) {
+        if timeout(CLOSE_DEADLINE, farewell).await.is_err() {
             tracing::debug!(code = code.name(), "the viewer did not take its close");
         }
     }
@@ -70,47 +92,32 @@ impl Socket {
 impl Source {
     /// The next thing from the viewer. Cancel-safe.
     pub(super) async fn next(&mut self) -> Inbound {
-        match timeout(VIEWER_SILENT, self.0.next()).await {
-            Ok(Some(Ok(Message::Binary(bytes)))) => Inbound::Bytes(bytes),
-            // Pings are answered by the library.
-            Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => Inbound::Alive,
-            Ok(Some(Ok(Message::Text(_)))) => Inbound::Broken(CloseCode::ProtocolError),
-            Ok(None | Some(Ok(Message::Close(_)))) => Inbound::Left,
-            Ok(Some(Err(error))) => broken(error),
-            Err(_) => Inbound::Broken(CloseCode::TooSlow),
+        match self {
+            Self::WebSocket(source) => source.next().await,
+            Self::WebTransport(source) => source.next().await,
         }
-    }
-}
-
-/// Whether the viewer broke the protocol or its path broke.
-fn broken(error: axum::Error) -> Inbound {
-    match error.into_inner().downcast_ref::<tungstenite::Error>() {
-        Some(tungstenite::Error::Protocol(
-            tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-        )) => Inbound::Left,
-        Some(
-            tungstenite::Error::Capacity(_) | tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_),
-        ) => Inbound::Broken(CloseCode::ProtocolError),
-        Some(_) | None => Inbound::Left,
     }
 }
 
 impl Sink {
     /// Hands a slice of the byte stream to the viewer's system.
     pub(super) async fn send(&mut self, bytes: Bytes) -> Result<(), SendEnd> {
-        self.write(Message::Binary(bytes)).await
+        let sent = async {
+            match self {
+                Self::WebSocket(sink) => sink.send(bytes).await,
+                Self::WebTransport(sink) => sink.send(bytes).await,
+            }
+        };
+        timeout(VIEWER_WRITE_DEADLINE, sent).await.unwrap_or(Err(SendEnd::Stuck))
     }
 
-    /// Asks whether the viewer is there.
+    /// Asks whether the viewer is there. QUIC does so by itself.
     pub(super) async fn ping(&mut self) -> Result<(), SendEnd> {
-        self.write(Message::Ping(Bytes::new())).await
-    }
-
-    async fn write(&mut self, message: Message) -> Result<(), SendEnd> {
-        match timeout(VIEWER_WRITE_DEADLINE, self.0.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(SendEnd::Left),
-            Err(_) => Err(SendEnd::Stuck),
+        match self {
+            Self::WebSocket(sink) => {
+                timeout(VIEWER_WRITE_DEADLINE, sink.ping()).await.unwrap_or(Err(SendEnd::Stuck))
+            }
+            Self::WebTransport(_) => Ok(()),
         }
     }
 }

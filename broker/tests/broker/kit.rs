@@ -15,6 +15,7 @@ use rexec_shared::message::{Attach, Open, SessionKind, Spec, ViewerMessage};
 use rexec_shared::pki::{self, ALPN_TUNNEL, Authority, Identity, MachineName, broker_name};
 use rexec_shared::ticket::{Actor, ActorKind, Capability, Claims, Feed, PublicKey, Revocation, Signer};
 use rexec_shared::tunnel::{AgentMessage, BrokerMessage, Hello};
+use rexec_tunnel::quic::{RANDOM, dial_id};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokio::net::{TcpListener, TcpStream};
@@ -62,6 +63,7 @@ impl Installation {
             name: "broker-1".into(),
             tunnel_addr,
             identity: self.authority.broker(self.id, SystemTime::now()).unwrap(),
+            web: Some(self.authority.web(self.id, SystemTime::now()).unwrap()),
             ca_pem: self.authority.certificate_pem().to_owned(),
             ticket_key: PublicKey::parse(&self.signer.public_key()).unwrap(),
             reset_key: [9; 64],
@@ -140,11 +142,25 @@ pub(crate) fn transport() -> quinn::TransportConfig {
     transport
 }
 
+/// Dials as an agent does: marked.
 pub(crate) fn quic(tls: rustls::ClientConfig) -> quinn::ClientConfig {
+    let mut config = unmarked_quic(tls);
+    config.initial_dst_cid_provider(Arc::new(|| dial_id(random())));
+    config
+}
+
+/// Dials as a browser does.
+pub(crate) fn unmarked_quic(tls: rustls::ClientConfig) -> quinn::ClientConfig {
     let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
     let mut config = quinn::ClientConfig::new(Arc::new(tls));
     config.transport_config(Arc::new(transport()));
     config
+}
+
+/// Of a UUID all but its fixed bits.
+fn random() -> [u8; RANDOM] {
+    let (one, two) = (Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes());
+    std::array::from_fn(|n| if n < 6 { one[n] } else { two[n - 6] })
 }
 
 /// A broker, its HTTP listener, and control's ends of the link.

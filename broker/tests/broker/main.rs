@@ -1,4 +1,4 @@
-//! The broker with real agents (QUIC, certificates of a test authority) and real viewers (WebSocket).
+//! The broker with real agents (QUIC, certificates of a test authority) and real viewers (WebSocket, WebTransport).
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its ground gives way")]
 #![expect(clippy::print_stdout, reason = "figures measured on the way")]
@@ -14,3 +14,4 @@ mod revocation;
 mod tcp;
 mod tunnels;
 mod viewers;
+mod web_transport;

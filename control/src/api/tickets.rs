@@ -45,8 +45,19 @@ pub struct Ticket {
     pub session: Uuid,
     /// Where the broker takes viewers: an absolute address, or a path on this origin.
     pub broker_url: String,
+    /// Where the same broker takes viewers over WebTransport, if it does.
+    pub web_transport: Option<WebTransport>,
     /// When the ticket ends.
     pub expires_at: Timestamp,
+}
+
+/// A broker's door for browsers, and how they know it.
+#[derive(Serialize, ToSchema)]
+pub struct WebTransport {
+    /// Its address, `https://…`.
+    pub url: String,
+    /// Base64url of the SHA-256 of each certificate that it may show, for `serverCertificateHashes`.
+    pub hashes: Vec<String>,
 }
 
 /// Issues a ticket.
@@ -82,7 +93,13 @@ pub(super) async fn create_ticket(
         machine: wish.machine,
         session: wish.session,
         broker_url: "/viewer".to_owned(),
+        web_transport: web_transport(&app),
         expires_at: issued.expires_at,
     };
     Ok((StatusCode::CREATED, Json(answer)))
+}
+
+fn web_transport(app: &App) -> Option<WebTransport> {
+    let hashes = app.parts().web_hashes.borrow().to_vec();
+    app.web_transport().map(|url| WebTransport { url: url.into(), hashes })
 }

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use rexec_control::web_identity::WebIdentities;
 use rexec_shared::ticket::{Capability, Now, PublicKey, Signer, TicketError, Verifier};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -50,6 +51,21 @@ on_both_databases! {
         assert_eq!(host.check(ticket, agent.machine, session, true, now), Err(TicketError::Used));
         let late = Now { unix_ms: now.unix_ms + 61_000, ..now };
         assert_eq!(verifier(&agent).check(ticket, agent.machine, session, true, late), Err(TicketError::Expired));
+    }
+
+    fn a_ticket_tells_browsers_the_door_over_udp_and_the_page_may_go_there(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let agent = ada.enrol("box");
+        let issued = issue(&mut ada, &agent, Uuid::new_v4());
+        let door = format!("https://localhost:{}", app.app().parts().broker.tunnel_addr().port());
+        assert_eq!(issued["web_transport"]["url"], json!(format!("{door}/viewer")));
+        let kept = std::fs::read_to_string(app.data_dir().join("keys/web-transport.pem")).expect("kept");
+        let kept = WebIdentities::from_pem(&kept).expect("two certificates");
+        assert_eq!(issued["web_transport"]["hashes"], json!(kept.hashes().expect("hashes")));
+        let policy = ada.get("/").header("content-security-policy").expect("a policy").to_owned();
+        let connect = policy.split("; ").find(|part| part.starts_with("connect-src ")).expect("a directive");
+        let own = app.app().public_origin().replacen("http", "ws", 1);
+        assert_eq!(connect, format!("connect-src 'self' {own} {door}"));
     }
 
     fn a_resume_capability_attaches_until_the_login_ends_and_opens_nothing(app) {

@@ -44,10 +44,10 @@ function environment(more) {
 export class Installation {
   machines = [];
 
-  /** `host`: the address agents come to; `more`: further settings. */
-  static async start({ owner = true, host = '127.0.0.1', more = {} } = {}) {
+  /** `host`: the address of the tunnel's port; `name`: the name that agents and browsers come to it by; `more`: further settings. */
+  static async start({ owner = true, host = '127.0.0.1', name = host, more = {} } = {}) {
     const made = new Installation();
-    [made.host, made.more] = [host, more];
+    [made.host, made.name, made.more] = [host, name, more];
     made.dir = mkdtempSync(join(tmpdir(), 'rexec-browser-'));
     made.programs = programs();
     [made.port, made.tunnelPort] = [await freePort(), await freePort()];
@@ -62,7 +62,7 @@ export class Installation {
       PORT: `${this.port}`,
       REXEC_DATA_DIR: join(this.dir, 'data'),
       REXEC_TUNNEL_ADDR: `${this.host}:${this.tunnelPort}`,
-      REXEC_TUNNEL_PUBLIC: `${this.host}:${this.tunnelPort}`,
+      REXEC_TUNNEL_PUBLIC: `${this.name}:${this.tunnelPort}`,
       REXEC_DOWNLOAD_DIR: this.programs,
       REXEC_LOG: 'info',
       ...this.more,

@@ -752,6 +752,7 @@ export interface components {
             session: string;
             /** @description Good once, for a minute at most, with the viewer's key. */
             ticket: string;
+            web_transport?: components["schemas"]["WebTransport"] | null;
         };
         /** @description The ticket wanted. */
         TicketWish: {
@@ -830,6 +831,13 @@ export interface components {
             os: string;
             /** @description The code, as it is shown. */
             user_code: string;
+        };
+        /** @description A broker's door for browsers, and how they know it. */
+        WebTransport: {
+            /** @description Base64url of the SHA-256 of each certificate that it may show, for `serverCertificateHashes`. */
+            hashes: string[];
+            /** @description Its address, `https://…`. */
+            url: string;
         };
     };
     responses: never;

@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { utf8 } from './bytes';
-import { brokerAddress, Connection, type ConnectionOptions, type Grant } from './connection';
+import { Connection, type ConnectionOptions, type Grant } from './connection';
 import type { ViewerKey } from './key';
 import type { ViewerEvent } from './phase';
-import { ModelHost } from './testing/host';
+import { Channel, ModelHost } from './testing/host';
 import { TicketError } from './tickets';
+import { brokerAddress } from './websocket';
 
 const SESSION = '00000000-0000-4000-8000-0000000000bb';
 const GRANT: Grant = { ticket: 't', resume: 'r', broker_url: '/viewer' };
@@ -57,8 +58,52 @@ class FakeSocket {
   }
 }
 
+/** A WebTransport session whose stream ends at the model host, over a channel of its own. */
+class FakeSession {
+  static up = true;
+  static all: FakeSession[] = [];
+  readonly closed = new Promise<void>(() => {});
+  readonly ready = FakeSession.up ? Promise.resolve() : new Promise<void>(() => {});
+  readonly channel = new Channel();
+  left = false;
+  #controller: ReadableByteStreamController | undefined;
+
+  constructor() {
+    FakeSession.all.push(this);
+  }
+
+  createBidirectionalStream() {
+    const readable = new ReadableStream({
+      type: 'bytes',
+      start: (controller) => {
+        this.#controller = controller;
+      },
+    });
+    const write = (bytes: Uint8Array<ArrayBuffer>) => {
+      host.receive(bytes.slice(), this.channel);
+      this.deliver();
+    };
+    return Promise.resolve({ readable, writable: new WritableStream({ write }) });
+  }
+
+  deliver(): void {
+    const bytes = this.channel.take();
+    if (bytes.length > 0) this.#controller?.enqueue(bytes);
+  }
+
+  die(): void {
+    this.#controller?.error(new Error('gone'));
+  }
+
+  close(): void {
+    this.left = true;
+  }
+}
+
 beforeEach(() => {
   sockets = [];
+  FakeSession.all = [];
+  FakeSession.up = true;
   host = new ModelHost(SESSION);
   vi.stubGlobal('WebSocket', FakeSocket);
   // jsdom's own ArrayBuffer is not the one that typed arrays are made of here.
@@ -196,6 +241,75 @@ describe('connection', () => {
     works = true;
     dispatchEvent(new Event('online'));
     await live(connection);
+    connection.dispose();
+  });
+});
+
+describe('connection with two doors', () => {
+  let doors = 0;
+  let grant: () => Promise<Grant>;
+  const carriers = (events: ViewerEvent[]) =>
+    events.flatMap((event) => (event.type === 'carrier' ? [event.carrier] : []));
+
+  beforeEach(() => {
+    vi.stubGlobal('WebTransport', FakeSession);
+    vi.stubGlobal('WebTransportError', class extends Error {});
+    // What is known of a door outlives a connection: each test has one of its own.
+    doors += 1;
+    const url = `https://broker.test:${doors}/viewer`;
+    grant = () => Promise.resolve({ ...GRANT, web_transport: { url, hashes: [] } });
+  });
+
+  it('is carried by WebTransport, and makes no socket', async () => {
+    const { connection, events } = connect(grant);
+    await live(connection);
+    connection.write(utf8('ls'));
+    await vi.waitFor(() => expect(String.fromCharCode(...host.typed)).toBe('ls'));
+    expect([carriers(events), sockets]).toEqual([['WebTransport'], []]);
+    connection.dispose();
+    await vi.waitFor(() => expect(FakeSession.all[0]?.left).toBe(true));
+    expect(host.heard.at(-1)?.kind).toBe(0x0b);
+  });
+
+  it('falls back to a WebSocket, moves up when the network is back, and loses nothing', async () => {
+    FakeSession.up = false;
+    const { connection, events } = connect(grant);
+    await live(connection);
+    expect(carriers(events)).toEqual(['WebSocket']);
+    connection.write(utf8('one '));
+    FakeSession.up = true;
+    dispatchEvent(new Event('online'));
+    await vi.waitFor(() => expect(carriers(events)).toEqual(['WebSocket', 'WebTransport']));
+    expect(connection.machine.phase.at).toBe('live');
+    expect(sockets[0]?.closedWith).toBe(1000);
+    connection.write(utf8('two'));
+    await vi.waitFor(() => expect(String.fromCharCode(...host.typed)).toBe('one two'));
+    expect(events.filter(({ type }) => type === 'fault' || type === 'gap')).toEqual([]);
+    connection.dispose();
+  });
+
+  it('a session that breaks is followed by a WebSocket at once', async () => {
+    const { connection, events } = connect(grant);
+    await live(connection);
+    FakeSession.all[0]?.die();
+    await vi.waitFor(() => expect(carriers(events)).toEqual(['WebTransport', 'WebSocket']));
+    await live(connection);
+    expect(FakeSession.all).toHaveLength(1);
+    connection.dispose();
+  });
+
+  it('hashes that may have been replaced are asked for before they are used', async () => {
+    FakeSession.up = false;
+    const asked = vi.fn(grant);
+    const { connection } = connect(asked);
+    await live(connection);
+    const real = Date.now();
+    vi.spyOn(Date, 'now').mockImplementation(() => real + 2 * 3_600_000);
+    const before = FakeSession.all.length;
+    dispatchEvent(new Event('online'));
+    await vi.waitFor(() => expect(asked).toHaveBeenCalledTimes(2));
+    expect(FakeSession.all).toHaveLength(before);
+    vi.mocked(Date.now).mockRestore();
     connection.dispose();
   });
 });

@@ -1,14 +1,21 @@
 /**
- * The thin shell around {@link ViewerMachine}: one WebSocket at a time, one timer, tickets, proofs and
- * the browser's hints that the network or the page is back. It makes the world what the machine wants;
- * every decision is the machine's.
+ * The thin shell around {@link ViewerMachine}: one transport at a time and a better one that takes over, one timer,
+ * tickets, proofs and the browser's hints that the network or the page is back. It makes the world what the
+ * machine wants; every decision is the machine's, but for what carries the bytes.
  */
 import type { Bytes } from './bytes';
 import type { ViewerKey } from './key';
-import type { SignalName, Size, Spec } from './messages';
-import type { ViewerEvent } from './phase';
+import { HASHES_FRESH_MS } from './limits';
+import type { Proof, SignalName, Size, Spec } from './messages';
+import type { ProofRequest, ViewerEvent } from './phase';
+import { Race } from './race';
+import { type Reach, reachOf } from './reach';
 import { TicketError } from './tickets';
+import { ABNORMAL_CLOSURE, type Carrier, type Transport } from './transport';
+import { Upgrade } from './upgrade';
 import { ViewerMachine } from './viewer';
+import { hasWebTransport, type WebDoor, WebTransportStream } from './web-transport';
+import { SocketTransport } from './websocket';
 
 /** A ticket, the capability to resume, and where the machine's broker listens. */
 export interface Grant {
@@ -16,6 +23,8 @@ export interface Grant {
   readonly resume: string;
   /** Absolute `ws(s)://…`, or a path of this origin. */
   readonly broker_url: string;
+  /** Where the same broker listens for WebTransport, if it does. */
+  readonly web_transport?: WebDoor | null;
 }
 
 /** What a connection is made with. */
@@ -32,9 +41,10 @@ export interface ConnectionOptions {
   readonly deliver: (event: ViewerEvent) => void;
 }
 
-interface Transport {
+/** A transport of the machine's attempt `n`. */
+interface Attached {
   readonly n: number;
-  readonly socket: WebSocket;
+  readonly transport: Transport;
   proving: boolean;
 }
 
@@ -44,8 +54,6 @@ interface TicketRequest {
   readonly abort: AbortController;
 }
 
-const NORMAL_CLOSURE = 1000;
-const ABNORMAL_CLOSURE = 1006;
 /** A timer this late says that the computer slept, ms: no busy page makes it that late. */
 const SLEPT_MS = 5_000;
 
@@ -54,8 +62,13 @@ export class Connection {
   readonly machine: ViewerMachine;
   readonly #options: ConnectionOptions;
   readonly #unlisten = new AbortController();
-  #transport: Transport | null = null;
-  #brokerUrl = '/viewer';
+  readonly #upgrade: Upgrade;
+  #transport: Attached | null = null;
+  /** The better one that is taking over. */
+  #next: Attached | null = null;
+  #carrier: Carrier | null = null;
+  #grant: Pick<Grant, 'broker_url' | 'web_transport'> = { broker_url: '/viewer' };
+  #grantedAt = 0;
   #request: TicketRequest | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #settling = false;
@@ -63,6 +76,10 @@ export class Connection {
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.machine = new ViewerMachine({ ...options, random: Math.random });
+    this.#upgrade = new Upgrade({
+      open: () => this.#openWeb(),
+      opened: (transport) => this.#better(transport),
+    });
   }
 
   /** Begins. */
@@ -111,6 +128,8 @@ export class Connection {
 
   /** Tries at once instead of waiting for the backoff. */
   wake(): void {
+    this.#reach?.forgive();
+    this.#upgrade.hurry();
     this.#do((now) => this.machine.wake(now));
   }
 
@@ -157,16 +176,18 @@ export class Connection {
   }
 
   #transmit(): void {
-    const socket = this.#transport?.socket;
-    if (socket?.readyState !== WebSocket.OPEN) return;
-    for (let bytes = this.machine.pollTransmit(); bytes; bytes = this.machine.pollTransmit()) {
-      socket.send(bytes);
+    const { machine } = this;
+    for (let bytes = machine.pollTransmit(); bytes; bytes = machine.pollTransmit()) {
+      this.#transport?.transport.send(bytes);
+    }
+    for (let bytes = machine.pollTransmitNext(); bytes; bytes = machine.pollTransmitNext()) {
+      this.#next?.transport.send(bytes);
     }
   }
 
   /** Delivers all events; whether there were any. */
   #deliver(): boolean {
-    let any = false;
+    let any = this.#tellCarrier();
     for (let event = this.machine.pollEvent(); event; event = this.machine.pollEvent()) {
       any = true;
       this.#options.deliver(event);
@@ -191,24 +212,96 @@ export class Connection {
 
   #reconcile(): void {
     const want = this.machine.want;
-    if (this.#transport && (want.kind !== 'transport' || want.n !== this.#transport.n))
-      this.#drop();
+    const [n, next] = want.kind === 'transport' ? [want.n, want.next?.n] : [undefined, undefined];
+    if (this.#next && this.#next.n === n) this.#takeOver(this.#next);
+    if (this.#transport && this.#transport.n !== n) this.#transport = this.#drop(this.#transport);
+    if (this.#next && this.#next.n !== next) this.#next = this.#drop(this.#next);
     if (this.#request && (want.kind !== 'ticket' || want.n !== this.#request.n)) {
       this.#request.abort.abort();
       this.#request = null;
     }
     if (want.kind === 'ticket' && !this.#request) void this.#ask(want.n);
-    if (want.kind !== 'transport') return;
-    const transport = this.#transport ?? this.#dial(want.n);
-    if (!transport || !want.prove || transport.proving) return;
-    transport.proving = true;
-    void this.#prove(transport, want.prove);
+    if (want.kind === 'transport') {
+      this.#transport ??= this.#dial(want.n);
+      this.#proveFor(this.#transport, want.prove, (proof) => this.machine.proven(proof));
+      const provenNext = (proof: Proof) => this.machine.provenNext(proof);
+      if (this.#next) this.#proveFor(this.#next, want.next?.prove ?? null, provenNext);
+    }
+    this.#upgrade.follow(this.#wantsBetter() ? this.#reach : null);
   }
 
-  #drop(): void {
-    const transport = this.#transport;
-    this.#transport = null;
-    transport?.socket.close(NORMAL_CLOSURE);
+  /** The older transport is the viewer's no more. */
+  #takeOver(next: Attached): void {
+    this.#transport?.transport.close();
+    this.#transport = next;
+    this.#next = null;
+  }
+
+  /** The machine has given it up: while it still wants to be attached, because nothing came. */
+  #drop({ transport }: Attached): null {
+    const failed = transport.carrier === 'WebTransport' && this.machine.phase.at !== 'over';
+    if (failed) this.#reach?.failed(performance.now());
+    transport.close();
+    return null;
+  }
+
+  /** Tells what carries the viewer, once that has changed; whether it has. */
+  #tellCarrier(): boolean {
+    const carrier = this.#transport?.transport.carrier ?? null;
+    if (this.machine.phase.at !== 'live' || carrier === this.#carrier || !carrier) return false;
+    this.#carrier = carrier;
+    this.#options.deliver({ type: 'carrier', carrier });
+    return true;
+  }
+
+  // ── doors ───────────────────────────────────────────────────────────────────────────────────
+
+  get #door(): WebDoor | null {
+    return hasWebTransport() ? (this.#grant.web_transport ?? null) : null;
+  }
+
+  get #reach(): Reach | null {
+    return this.#door && reachOf(this.#door.url);
+  }
+
+  #wantsBetter(): boolean {
+    const live = this.machine.phase.at === 'live';
+    return live && !this.#next && this.#transport?.transport.carrier === 'WebSocket';
+  }
+
+  /** Begins a WebTransport by certificates that are not yet replaced; if they may be, they are asked for first. */
+  #openWeb(): Transport | null {
+    const door = this.#door;
+    if (Date.now() - this.#grantedAt < HASHES_FRESH_MS)
+      return door && WebTransportStream.open(door);
+    void this.#askHashes();
+    return null;
+  }
+
+  async #askHashes(): Promise<void> {
+    try {
+      const { confirmation } = await this.#options.key();
+      this.#granted(await this.#options.grant(confirmation, this.#unlisten.signal));
+    } catch {
+      // It is asked again before the next try.
+    }
+  }
+
+  #granted({ broker_url, web_transport }: Grant): void {
+    this.#grant = { broker_url, web_transport: web_transport ?? null };
+    this.#grantedAt = Date.now();
+  }
+
+  /** A better transport is open beside the one there is. */
+  #better(transport: Transport): void {
+    const n = this.#do((now) => {
+      const n = this.machine.better(now);
+      if (n === null) return null;
+      this.#next = { n, transport, proving: false };
+      this.#listenTo(this.#next);
+      return n;
+    });
+    if (n === null) transport.close();
   }
 
   async #ask(n: number): Promise<void> {
@@ -219,7 +312,7 @@ export class Connection {
       const key = await this.#options.key();
       const grant = await this.#options.grant(key.confirmation, request.abort.signal);
       if (!current()) return;
-      this.#brokerUrl = grant.broker_url;
+      this.#granted(grant);
       this.#do((now) => this.machine.ticketGranted(grant, now));
     } catch (thrown) {
       if (!current()) return;
@@ -228,30 +321,34 @@ export class Connection {
     }
   }
 
-  #dial(n: number): Transport | null {
-    const socket = openSocket(this.#brokerUrl);
-    if (!socket) {
-      queueMicrotask(() =>
-        this.#closed(n, ABNORMAL_CLOSURE, 'broker address is no WebSocket address'),
-      );
-      return null;
-    }
-    socket.binaryType = 'arraybuffer';
-    const transport: Transport = { n, socket, proving: false };
-    this.#transport = transport;
-    const current = () => this.#transport === transport;
-    socket.onopen = () => current() && this.#do((now) => this.machine.connected(now));
-    socket.onclose = ({ code, reason }) => {
-      if (!current()) return;
-      this.#transport = null;
-      this.#closed(n, code, reason);
+  #dial(n: number): Attached {
+    const { broker_url } = this.#grant;
+    const transport = new Race({
+      web: this.#door && (() => this.#openWeb()),
+      socket: () => SocketTransport.open(broker_url),
+      reach: this.#reach ?? NOWHERE,
+    });
+    const attached: Attached = { n, transport, proving: false };
+    this.#listenTo(attached);
+    return attached;
+  }
+
+  #listenTo(attached: Attached): void {
+    const isNext = () => this.#next === attached;
+    attached.transport.listener = {
+      opened: () => this.#do((now) => this.machine.connected(now)),
+      received: (bytes: Bytes) =>
+        this.#do((now) =>
+          isNext() ? this.machine.receivedNext(bytes, now) : this.machine.received(bytes, now),
+        ),
+      closed: (code, reason) => {
+        if (attached.transport.carrier === 'WebTransport' && code < 4000)
+          this.#reach?.failed(performance.now());
+        if (isNext()) return this.#do(() => this.machine.closedNext());
+        this.#transport = null;
+        this.#closed(attached.n, code, reason);
+      },
     };
-    socket.onmessage = ({ data }: MessageEvent<unknown>) => {
-      if (!current() || !(data instanceof ArrayBuffer)) return;
-      const bytes: Bytes = new Uint8Array(data);
-      this.#do((now) => this.machine.received(bytes, now));
-    };
-    return transport;
   }
 
   #closed(n: number, code: number, reason: string): void {
@@ -260,42 +357,29 @@ export class Connection {
     this.#do((now) => this.machine.closed(code, reason, now));
   }
 
-  async #prove(transport: Transport, request: Parameters<ViewerKey['prove']>[0]): Promise<void> {
-    try {
-      const key = await this.#options.key();
-      const proof = await key.prove(request);
-      if (this.#transport === transport) this.#do(() => this.machine.proven(proof));
-    } catch (thrown) {
-      if (this.#transport !== transport) return;
-      this.#closed(transport.n, ABNORMAL_CLOSURE, unexpected(thrown).message);
-    }
+  #proveFor(attached: Attached, request: ProofRequest | null, proven: (proof: Proof) => void) {
+    if (!request || attached.proving) return;
+    attached.proving = true;
+    const current = () => this.#transport === attached || this.#next === attached;
+    this.#options
+      .key()
+      .then((key) => key.prove(request))
+      .then(
+        (proof) => current() && this.#do(() => proven(proof)),
+        (thrown: unknown) =>
+          current() &&
+          attached.transport.listener.closed(ABNORMAL_CLOSURE, unexpected(thrown).message),
+      );
   }
 }
+
+/** What is known of a door that there is not. */
+const NOWHERE = reachOf('');
 
 /** Where a browser tells of changes of the network (Network Information API), if it does. */
 function networkOf(browser: Navigator): EventTarget | null {
   const network = 'connection' in browser ? browser.connection : null;
   return network instanceof EventTarget ? network : null;
-}
-
-/** The address of the broker as control named it, or null when it is none. */
-export function brokerAddress(url: string, page: string): string | null {
-  if (!URL.canParse(url, page)) return null;
-  const address = new URL(url, page);
-  if (address.protocol === 'http:') address.protocol = 'ws:';
-  if (address.protocol === 'https:') address.protocol = 'wss:';
-  address.hash = '';
-  return address.protocol === 'ws:' || address.protocol === 'wss:' ? address.href : null;
-}
-
-function openSocket(url: string): WebSocket | null {
-  const address = brokerAddress(url, location.href);
-  try {
-    return address === null ? null : new WebSocket(address);
-  } catch {
-    // A `ws:` address on an https page: refused by the browser before anything is sent.
-    return null;
-  }
 }
 
 function unexpected(thrown: unknown): TicketError {

@@ -63,3 +63,22 @@ export const STABLE_MS = 5_000;
 export const TICKET_EVERY = 4;
 /** Faults in a row (output out of step, malformed frames) after which the viewer gives up: a repaint does not heal it. */
 export const FAULTS_MAX = 3;
+
+/** How long WebTransport is tried alone before a WebSocket is opened beside it, ms: two round trips on most paths. */
+export const HEAD_START_MS = 250;
+/** How long a WebTransport session may take to open, ms: a path that lets no UDP through says nothing. */
+export const WEB_HANDSHAKE_MS = 1_500;
+/** Bytes read from a WebTransport stream at once. */
+export const READ_BYTES = 65_536;
+/** How long what was sent may take to be delivered before a session is closed, ms. */
+export const FAREWELL_MS = 1_000;
+/** First pause before WebTransport is tried again, ms. */
+export const REACH_BASE_MS = 5_000;
+/** Longest such pause, ms: a network where UDP comes back is noticed within minutes. */
+export const REACH_CAP_MS = 300_000;
+/** A session that lasted so long was no accident, ms: when it dies, the pauses begin anew. */
+export const REACH_STABLE_MS = 60_000;
+/** How long attaching over a better transport may take, ms; the worse one carries on meanwhile. */
+export const MOVE_TIMEOUT_MS = 2_500;
+/** Age at which a page asks for the hashes of certificates anew before it dials by them, ms: far below the four days that they are good for at least, in case they were lost. */
+export const HASHES_FRESH_MS = 3_600_000;

@@ -10,7 +10,7 @@ describe('output track', () => {
   it('a session at its first byte needs no snapshot', () => {
     const track = new OutputTrack();
     expect(track.opened('e1', 0)).toBe(true);
-    track.output(0, 5);
+    track.output(0, piece(5));
     expect(track.resumePoint).toEqual({ epoch: 'e1', offset: 5 });
   });
 
@@ -52,15 +52,15 @@ describe('output track', () => {
   ])('%s is a protocol error', (_what, offset) => {
     const track = new OutputTrack();
     track.opened('e1', 0);
-    track.output(0, 5);
-    expect(() => track.output(offset, 1)).toThrow(/expected 5/);
+    track.output(0, piece(5));
+    expect(() => track.output(offset, piece(1))).toThrow(/expected 5/);
   });
 
   it('after a gap nothing is believed before the snapshot', () => {
     const track = new OutputTrack();
     track.opened('e1', 0);
     track.gap();
-    expect(() => track.output(0, 1)).toThrow(/before the snapshot/);
+    expect(() => track.output(0, piece(1))).toThrow(/before the snapshot/);
   });
 
   it('a snapshot without limit is refused before memory is taken', () => {
@@ -73,7 +73,7 @@ describe('output track', () => {
   it('what was parsed is acknowledged when it is much, and when nothing follows', () => {
     const track = new OutputTrack();
     track.opened('e1', 0);
-    track.output(0, ACK_EVERY + 10);
+    track.output(0, piece(ACK_EVERY + 10));
     track.parsedTo(track.generation, ACK_EVERY, 0);
     expect(track.ackDue(0)).toBe(ACK_EVERY);
     track.parsedTo(track.generation, ACK_EVERY + 10, 5);
@@ -87,11 +87,26 @@ describe('output track', () => {
     const track = new OutputTrack();
     track.opened('e1', 0);
     const old = track.generation;
-    track.output(0, 50);
+    track.output(0, piece(50));
     track.snapshot(60, size, 0);
     track.parsedTo(old, 50, 0);
     expect(track.parsed).toBe(0);
     track.parsedTo(track.generation, 60, 0);
     expect(track.ackDue(ACK_IDLE_MS)).toBe(60);
+  });
+
+  it('what a transport that took over brings again is dropped by its address, and counts as brought', () => {
+    const track = new OutputTrack();
+    track.opened('e1', 0);
+    track.output(0, Uint8Array.of(0, 1, 2, 3, 4, 5));
+    track.parsedTo(1, 6, 0);
+    track.opened('e1', 2);
+    // The host has sent nothing on it yet.
+    expect(track.ackDue(1_000)).toBeNull();
+    expect(track.output(2, Uint8Array.of(2, 3)).length).toBe(0);
+    expect(track.ackDue(1_000)).toBe(4);
+    expect([...track.output(4, Uint8Array.of(4, 5, 6))]).toEqual([6]);
+    expect(track.offset).toBe(7);
+    expect(() => track.output(9, piece(1))).toThrow(/expected 7/);
   });
 });

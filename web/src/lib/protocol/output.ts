@@ -33,8 +33,10 @@ interface Receiving extends Size {
 export class OutputTrack {
   /** The life of the PTY whose output the terminal shows. */
   #epoch: string | null = null;
-  /** Next byte expected, in `#epoch`. */
+  /** Next byte expected by the terminal, in `#epoch`. */
   #offset = 0;
+  /** Next byte this transport brings: behind `#offset` where it took over from one that went on meanwhile. */
+  #position = 0;
   /** Output parsed by the terminal; −1: not even the painting this generation began with. */
   #parsed = -1;
   #generation = 0;
@@ -82,8 +84,9 @@ export class OutputTrack {
     this.#paintedAcked = 0;
     if (epoch === this.#epoch) {
       this.#awaiting = null;
+      this.#position = Math.min(offset, this.#offset);
       // The host counts what it sends from here; acknowledging less would only confuse it.
-      this.#acked = this.#offset;
+      this.#acked = this.#position;
       return false;
     }
     this.#awaiting = epoch;
@@ -119,14 +122,17 @@ export class OutputTrack {
     return this.#finished(receiving);
   }
 
-  /** Output at `offset`: must be exactly what comes next. */
-  output(offset: number, length: number): void {
+  /** Output at `offset`: must be exactly what comes next. Returns what of it the terminal has not been given yet. */
+  output(offset: number, bytes: Bytes): Bytes {
     if (this.#receiving) throw new ProtocolError('output within a snapshot');
     if (this.#awaiting !== null) throw new ProtocolError('output before the snapshot');
-    if (offset !== this.#offset) {
-      throw new ProtocolError(`output at ${offset}, expected ${this.#offset}`);
+    if (offset !== this.#position) {
+      throw new ProtocolError(`output at ${offset}, expected ${this.#position}`);
     }
-    this.#offset += length;
+    const fresh = bytes.subarray(Math.min(this.#offset - offset, bytes.length));
+    this.#position += bytes.length;
+    this.#offset += fresh.length;
+    return fresh;
   }
 
   /** The terminal has parsed everything before `offset`. */
@@ -139,11 +145,12 @@ export class OutputTrack {
   /** The acknowledgement owed at `now`, which counts as given. */
   ackDue(now: number): number | null {
     if (this.#awaiting !== null || !this.#owesAck()) return null;
-    const much = this.#parsed - Math.max(this.#acked, 0) >= ACK_EVERY;
+    const parsed = this.#parsedHere;
+    const much = parsed - Math.max(this.#acked, 0) >= ACK_EVERY;
     const idle = this.#idleSince !== null && now >= this.#idleSince + ACK_IDLE_MS;
     if (!much && !idle) return null;
-    this.#acked = this.#parsed;
-    return this.#parsed;
+    this.#acked = parsed;
+    return parsed;
   }
 
   /** The acknowledgement of snapshot data owed, which counts as given: every so often, and when a snapshot is whole. */
@@ -166,8 +173,13 @@ export class OutputTrack {
     this.#receiving = null;
   }
 
+  /** What is parsed of all that this transport brought. */
+  get #parsedHere(): number {
+    return Math.min(this.#parsed, this.#position);
+  }
+
   #owesAck(): boolean {
-    return this.#epoch !== null && this.#parsed > this.#acked;
+    return this.#epoch !== null && this.#parsedHere > this.#acked;
   }
 
   #finished(receiving: Receiving): Painting | null {
@@ -181,6 +193,7 @@ export class OutputTrack {
   #begin(epoch: string, offset: number): void {
     this.#epoch = epoch;
     this.#offset = offset;
+    this.#position = offset;
     this.#parsed = -1;
     this.#awaiting = null;
     this.#acked = -1;

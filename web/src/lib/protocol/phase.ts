@@ -2,6 +2,7 @@
 import type { Bytes } from './bytes';
 import type { Exit, Opened, ViewerInfo } from './messages';
 import type { Painting } from './output';
+import type { Carrier } from './transport';
 
 /** Why a viewer is not attached: a name of the table of close codes, or one of the viewer's own. */
 export interface Cause {
@@ -52,7 +53,19 @@ export type Phase =
 export type Want =
   | { readonly kind: 'nothing' }
   | { readonly kind: 'ticket'; readonly n: number }
-  | { readonly kind: 'transport'; readonly n: number; readonly prove: ProofRequest | null };
+  | {
+      readonly kind: 'transport';
+      readonly n: number;
+      readonly prove: ProofRequest | null;
+      /** A better transport that is to be kept beside it. */
+      readonly next: NextTransport | null;
+    };
+
+/** The transport that is taking over. */
+export interface NextTransport {
+  readonly n: number;
+  readonly prove: ProofRequest | null;
+}
 
 /** What is to be signed: the host's nonce and the payload of this viewer's first frame. */
 export interface ProofRequest {
@@ -87,5 +100,7 @@ export type ViewerEvent =
   | { readonly type: 'input_lost'; readonly bytes: number }
   | { readonly type: 'gap'; readonly from: number; readonly to: number }
   | { readonly type: 'title'; readonly title: string }
+  /** What carries the bytes to the broker from here on. */
+  | { readonly type: 'carrier'; readonly carrier: Carrier }
   | { readonly type: 'rtt'; readonly ms: number }
   | { readonly type: 'fault'; readonly message: string };

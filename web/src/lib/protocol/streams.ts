@@ -50,9 +50,9 @@ export class Streams {
     return a === null || b === null ? (a ?? b) : Math.min(a, b);
   }
 
-  /** A new transport: what was to be sent on an older one is not. */
-  dialed(): void {
-    this.#transmits = [];
+  /** A new transport: what was to be sent on an older one is not, but `first` is. */
+  dialed(first: Bytes[] = []): void {
+    this.#transmits = first;
   }
 
   /** Sends a message. */
@@ -165,9 +165,9 @@ export class Streams {
   }
 
   #outputCame(offset: number, bytes: Bytes): void {
-    this.output.output(offset, bytes.length);
+    const fresh = this.output.output(offset, bytes);
     const { generation, offset: end } = this.output;
-    this.tell({ type: 'output', generation, end, bytes });
+    if (fresh.length > 0) this.tell({ type: 'output', generation, end, bytes: fresh });
   }
 
   #painted(painting: Painting | null): void {

@@ -12,6 +12,9 @@ class Story {
   readonly rig: Rig;
   readonly typed: number[] = [];
   readonly chance: Chance;
+  moves = 0;
+  /** The transport that what is held came from. */
+  #heldFrom: number | null = null;
   #held = new Uint8Array(0);
 
   constructor(chance: Chance) {
@@ -32,6 +35,7 @@ class Story {
       rig.host.print(chance.bytes(chance.between(1, chance.once(20) ? 40_000 : 60)));
     if (chance.once(60)) rig.host.forget(chance.between(1, 30_000));
     if (chance.once(25)) this.#cut();
+    if (chance.once(5)) this.#better();
     if (chance.once(40)) rig.network = !rig.network;
     if (chance.once(40)) rig.control = !rig.control;
     this.#move();
@@ -50,6 +54,13 @@ class Story {
     for (const byte of bytes) this.typed.push(byte);
   }
 
+  /** A better transport opens, and perhaps comes to nothing. */
+  #better(): void {
+    const { rig, chance } = this;
+    if (rig.moving && chance.once(4)) rig.cutNext();
+    else rig.better();
+  }
+
   /** The transport dies somewhere: what is still in it is lost, in both directions. */
   #cut(): void {
     const { rig, chance } = this;
@@ -61,20 +72,27 @@ class Story {
   /** Moves some bytes, and of what the host sends only a piece at a time. */
   #move(): void {
     const { rig, chance } = this;
-    const before = rig.machine.want;
     rig.reconcile();
-    const after = rig.machine.want;
-    const changed =
-      after.kind !== 'transport' || before.kind !== 'transport' || after.n !== before.n;
-    if (changed) this.#held = new Uint8Array(0);
+    if (!chance.once(3)) this.#downNext();
+    if (this.#heldFrom !== rig.transport) this.#held = new Uint8Array(0);
+    this.#heldFrom = rig.transport;
     if (chance.once(2)) rig.up();
+    if (!chance.once(3)) rig.upNext();
     if (!rig.connected) return;
-    this.#held = Uint8Array.from([...this.#held, ...rig.host.take()]);
+    this.#held = Uint8Array.from([...this.#held, ...rig.take()]);
     const count = chance.once(4)
       ? this.#held.length
       : Math.min(this.#held.length, chance.between(0, 700));
     rig.down(this.#held.slice(0, count));
     this.#held = this.#held.slice(count);
+  }
+
+  /** The better transport brings something; once it is the viewer's, nothing of the older one is heard any more. */
+  #downNext(): void {
+    const { rig } = this;
+    if (!rig.downNext()) return;
+    rig.reconcile();
+    if (!rig.moving) this.moves += 1;
   }
 
   #parse(pieces: number): void {
@@ -99,6 +117,7 @@ class Story {
 it('nothing is lost or doubled in either direction, whatever the transport does', () => {
   let gaps = 0;
   let transports = 0;
+  let moves = 0;
   forSeeds(60, (chance) => {
     const story = new Story(chance);
     story.run(400);
@@ -112,8 +131,10 @@ it('nothing is lost or doubled in either direction, whatever the transport does'
     expect(rig.host.acked).toBe(rig.host.log.length);
     gaps += rig.told('gap').length;
     transports += rig.host.firsts.length;
+    moves += story.moves;
   });
   // The story is only worth its name if transports died in it and the log forgot.
   expect(transports).toBeGreaterThan(300);
   expect(gaps).toBeGreaterThan(10);
+  expect(moves).toBeGreaterThan(50);
 }, 60_000);

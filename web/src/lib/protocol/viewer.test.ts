@@ -7,6 +7,7 @@ import {
   DOUBT_AFTER_MS,
   GREETING_TIMEOUT_MS,
   INPUT_QUEUE_MAX,
+  MOVE_TIMEOUT_MS,
   OUTPUT_WINDOW,
   PING_EVERY_MS,
   PING_FIRST_MS,
@@ -373,5 +374,79 @@ describe('a viewer', () => {
     rig.machine.received(Uint8Array.of(0x80, 0xff, 0xff, 0xff), rig.now);
     rig.drain();
     expect(rig.told('fault')).toHaveLength(1);
+  });
+});
+
+describe('a better transport', () => {
+  /** Lets the better transport come as far as the host's answer to its attach. */
+  const greet = (rig: Rig) => {
+    rig.better();
+    rig.upNext();
+    rig.downNext();
+    rig.reconcile();
+  };
+
+  it('takes over beside the one there is: what came meanwhile is shown once, what is typed arrives once', () => {
+    const rig = new Rig().start();
+    rig.host.print('before ');
+    rig.settle();
+    greet(rig);
+    rig.host.print('meanwhile ');
+    rig.down();
+    type(rig, 'ls');
+    expect(rig.machine.phase).toMatchObject({ at: 'live', n: 3 });
+    rig.host.print('after');
+    rig.settle().parse();
+    expect(shown(rig)).toBe('before meanwhile after');
+    expect(typed(rig)).toBe('ls');
+    expect(rig.told('painting')).toHaveLength(0);
+    expect(rig.told('phase').map(({ phase }) => phase.at)).not.toContain('waiting');
+    rig.pass(100);
+    expect(rig.host.acked).toBe(rig.host.log.length);
+  });
+
+  it('that dies is not noticed', () => {
+    const rig = new Rig().start();
+    greet(rig);
+    rig.cutNext().settle();
+    expect(rig.machine.phase).toMatchObject({ at: 'live', n: 2 });
+    type(rig, 'ls');
+    expect(typed(rig)).toBe('ls');
+  });
+
+  it('that says nothing is given up soon', () => {
+    const rig = new Rig().start();
+    rig.better();
+    rig.now += MOVE_TIMEOUT_MS;
+    rig.machine.tick(rig.now);
+    rig.settle();
+    expect(rig.moving).toBe(false);
+    expect(rig.machine.phase).toMatchObject({ at: 'live', n: 2 });
+  });
+
+  it('carries on alone when the older one dies first', () => {
+    const rig = new Rig().start();
+    greet(rig);
+    rig.cut();
+    expect(rig.machine.phase).toMatchObject({ at: 'live', n: 3 });
+    expect(rig.host.firsts).toHaveLength(2);
+  });
+
+  it('that dies after the host has let the older one go for it costs a redial, not the session', () => {
+    const rig = new Rig().start();
+    greet(rig);
+    rig.upNext();
+    rig.cutNext().settle();
+    expect(rig.machine.phase).toMatchObject({ at: 'live', n: 4 });
+    rig.host.print('still here');
+    rig.settle().parse();
+    expect(shown(rig)).toBe('still here');
+  });
+
+  it('is not wanted while there is nothing to be better than', () => {
+    const rig = new Rig();
+    expect(rig.better()).toBe(false);
+    rig.start();
+    expect([rig.better(), rig.better()]).toEqual([true, false]);
   });
 });

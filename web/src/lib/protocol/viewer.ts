@@ -16,6 +16,7 @@ import {
   DOUBT_AFTER_MS,
   FAULTS_MAX,
   GREETING_TIMEOUT_MS,
+  MOVE_TIMEOUT_MS,
   PROTOCOL_VERSION,
   STABLE_MS,
   TICKET_TIMEOUT_MS,
@@ -32,8 +33,9 @@ import {
   type Spec,
   type ViewerMessage,
 } from './messages';
+import { Move } from './move';
 import type { OutputTrack } from './output';
-import type { Cause, Ending, Phase, ViewerEvent, Want } from './phase';
+import type { Cause, Ending, NextTransport, Phase, ProofRequest, ViewerEvent, Want } from './phase';
 import { Streams } from './streams';
 
 /** What a viewer is made with. */
@@ -65,6 +67,9 @@ export class ViewerMachine {
   readonly #backoff: Backoff;
   #phase: Phase = { at: 'new' };
   #decoder = new FrameDecoder();
+  #move: Move | null = null;
+  /** A better transport has been attaching beside the one there is: the host may let that one go for it. */
+  #contested = false;
   #ticket: string | null = null;
   #resume: string | null = null;
   /** The session exists: attach, do not open. */
@@ -88,6 +93,11 @@ export class ViewerMachine {
     return this.#streams.pollTransmit();
   }
 
+  /** The same for the better transport that is taking over. */
+  pollTransmitNext(): Bytes | null {
+    return this.#move?.pollTransmit() ?? null;
+  }
+
   /** The next event; null when there is none. */
   pollEvent(): ViewerEvent | null {
     return this.#streams.pollEvent();
@@ -106,7 +116,7 @@ export class ViewerMachine {
       case 'proved':
         return phase.deadline;
       case 'live':
-        return this.#streams.deadline;
+        return earlier(this.#streams.deadline, this.#move?.deadline ?? null);
       case 'new':
       case 'over':
         return null;
@@ -115,7 +125,7 @@ export class ViewerMachine {
 
   /** What the world should look like now. */
   get want(): Want {
-    return wantIn(this.#phase);
+    return wantIn(this.#phase, this.#move);
   }
 
   /** Where it stands. */
@@ -194,11 +204,12 @@ export class ViewerMachine {
   received(bytes: Bytes, now: number): void {
     if (!this.#attached()) return;
     this.#streams.heartbeat.received(now);
+    const decoder = this.#decoder;
     try {
-      for (const frame of this.#decoder.push(bytes)) {
+      for (const frame of decoder.push(bytes)) {
         const message = decodeMessage(frame);
         if (message) this.#handle(message, now);
-        if (!this.#attached()) return;
+        if (decoder !== this.#decoder || !this.#attached()) return;
       }
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
@@ -216,9 +227,51 @@ export class ViewerMachine {
     this.#lost(unknown, { code: 'network', message: reason }, now);
   }
 
+  /** A better transport than the one that is attached is open. Returns its number; null: it is not wanted. */
+  better(now: number): number | null {
+    const message = this.#phase.at === 'live' && !this.#move ? this.#firstMessage() : null;
+    if (!message) return null;
+    this.#attempts += 1;
+    this.#move = new Move(this.#attempts, message, now + MOVE_TIMEOUT_MS);
+    this.#contested = true;
+    return this.#move.n;
+  }
+
+  /** The proof wanted for it. */
+  provenNext(proof: Proof): void {
+    this.#move?.proven(proof);
+  }
+
+  /** Bytes from it: when the host has opened it, it is the one. */
+  receivedNext(bytes: Bytes, now: number): void {
+    const move = this.#move;
+    if (!move) return;
+    try {
+      for (const frame of move.decoder.push(bytes)) {
+        const message = decodeMessage(frame);
+        if (!message) continue;
+        if (this.#move !== move) this.#handle(message, now);
+        else if (message.type === 'Error') return this.closedNext();
+        else this.#moved(move, move.take(message), now);
+        if (this.#move !== move && this.#decoder !== move.decoder) return;
+      }
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      if (this.#move === move) this.closedNext();
+      else this.#fault(error.message, now);
+    }
+    this.#flush(now);
+  }
+
+  /** It is gone, or the host will not have it: the older one carries on. */
+  closedNext(): void {
+    this.#move = null;
+  }
+
   /** Time passed. */
   tick(now: number): void {
     this.#advance(now);
+    if (this.#move && now >= this.#move.deadline) this.closedNext();
     const deadline = 'deadline' in this.#phase ? this.#phase.deadline : null;
     if (deadline !== null && now >= deadline) this.#late(now);
     if (this.#phase.at === 'live' && this.#streams.heartbeat.isDead(now)) {
@@ -334,6 +387,11 @@ export class ViewerMachine {
   }
 
   #lost(retry: Retry, cause: Cause, now: number): void {
+    // Displaced is what the older one is told when the better one attaches, be it heard of or not: that is no end.
+    const displaced = cause.code === 'displaced' && this.#contested;
+    if (this.#move && (displaced || retry !== 'never'))
+      return this.#enter(this.#promote(this.#move));
+    if (displaced) return this.#lost('now', DISPLACED, now);
     if (this.#phase.at === 'live' && now - this.#phase.since >= STABLE_MS) this.#faults = 0;
     if (retry === 'never') return this.#end({ kind: 'refused', cause });
     this.#streams.heartbeat.stop();
@@ -344,14 +402,32 @@ export class ViewerMachine {
   }
 
   #end(ending: Ending): void {
+    this.#move = null;
     this.#streams.heartbeat.stop();
     this.#ticket = null;
     this.#enter({ at: 'over', ending });
   }
 
+  /** The host has opened the better transport. */
+  #moved(move: Move, opened: Opened | null, now: number): void {
+    if (!opened) return;
+    this.#promote(move);
+    this.#opened(opened, move.n, now);
+  }
+
+  /** The older transport is gone: the better one is the attempt at hand. Returns where that stands. */
+  #promote(move: Move): Phase {
+    this.#move = null;
+    this.#decoder = move.decoder;
+    this.#streams.heartbeat.stop();
+    this.#streams.dialed(move.takeTransmits());
+    return move.stage;
+  }
+
   /** What came is not what the protocol says: repaint from scratch, but not for ever. */
   #fault(message: string, now: number): void {
     this.#faults += 1;
+    this.#move = null;
     this.#streams.output.forget();
     this.#streams.tell({ type: 'fault', message });
     const retry = this.#faults < FAULTS_MAX ? 'now' : 'never';
@@ -404,6 +480,7 @@ export class ViewerMachine {
     if (opened.session !== this.#options.session) throw new ProtocolError('opened another session');
     this.#exists = true;
     this.#everLive = true;
+    this.#contested = false;
     this.#backoff.succeeded(now);
     this.#enter({ at: 'live', n, since: now });
     this.#streams.opened(opened, now);
@@ -425,17 +502,18 @@ export class ViewerMachine {
   }
 }
 
-function wantIn(phase: Phase): Want {
+function wantIn(phase: Phase, move: Move | null): Want {
   switch (phase.at) {
     case 'ticketing':
       return { kind: 'ticket', n: phase.n };
     case 'proving':
-      return { kind: 'transport', n: phase.n, prove: { nonce: phase.nonce, first: phase.first } };
+      return transport(phase.n, { nonce: phase.nonce, first: phase.first });
     case 'dialing':
     case 'greeting':
     case 'proved':
+      return transport(phase.n, null);
     case 'live':
-      return { kind: 'transport', n: phase.n, prove: null };
+      return transport(phase.n, null, move && { n: move.n, prove: move.prove });
     case 'new':
     case 'waiting':
     case 'over':
@@ -443,6 +521,15 @@ function wantIn(phase: Phase): Want {
   }
 }
 
+function transport(n: number, prove: ProofRequest | null, next: NextTransport | null = null): Want {
+  return { kind: 'transport', n, prove, next };
+}
+
+function earlier(a: number | null, b: number | null): number | null {
+  return a === null || b === null ? (a ?? b) : Math.min(a, b);
+}
+
+const DISPLACED: Cause = { code: 'network', message: 'the better path broke' };
 const TIMEOUT: Cause = { code: 'timeout', message: 'no answer' };
 const NO_TICKET: Cause = { code: 'control', message: 'no answer to the ticket request' };
 const NO_CREDENTIAL: Cause = { code: 'bad_ticket', message: 'no ticket to present' };

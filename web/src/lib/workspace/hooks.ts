@@ -25,6 +25,8 @@ export interface FrontState {
   /** Whether this page rules the size. */
   readonly lease: boolean;
   readonly rttMs: number | null;
+  /** `WebTransport` or `WebSocket`; null before the first. */
+  readonly carrier: string | null;
 }
 
 /** What the page shows to whoever looks. */
@@ -69,5 +71,6 @@ function stateOf(tab: SessionTab | null): FrontState | null {
     rows: tab.size?.rows ?? 0,
     lease: tab.held,
     rttMs: tab.rtt,
+    carrier: tab.carrier,
   };
 }

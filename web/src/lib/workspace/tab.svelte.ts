@@ -5,6 +5,7 @@
 import type { Connection, ConnectionOptions } from '../protocol/connection';
 import type { Role, Size, ViewerInfo } from '../protocol/messages';
 import type { Phase, ViewerEvent } from '../protocol/phase';
+import type { Carrier } from '../protocol/transport';
 import { keyOf, type Place, tidyName } from './layout';
 import { type Standing, standingOf, type Trouble, troubleAfter } from './status';
 
@@ -73,6 +74,8 @@ export class SessionTab {
   trouble: Trouble | null = $state.raw(null);
   role: Role = $state('writer');
   rtt: number | null = $state(null);
+  /** What carries it to the broker. */
+  carrier: Carrier | null = $state(null);
   viewers: readonly ViewerInfo[] = $state.raw([]);
   holder: string | null = $state(null);
   /** Whether this viewer rules the size. */
@@ -242,6 +245,9 @@ export class SessionTab {
         return;
       case 'rtt':
         this.rtt = event.ms;
+        return;
+      case 'carrier':
+        this.carrier = event.carrier;
         return;
       default:
         return this.#tell(event);

@@ -1,6 +1,6 @@
 /**
  * A session host small enough to be believed: a log that is a plain array, a ledger per viewer, one
- * stream at a time. It answers as docs/PROTOCOL.md says and throws where a viewer breaks it.
+ * stream at a time, displaced by the next that proves itself. It answers as docs/PROTOCOL.md says and throws where a viewer breaks it.
  */
 import { concat, toBase64Url } from '../bytes';
 import { encodeFrame, FrameDecoder } from '../frames';
@@ -11,7 +11,32 @@ type Json = Record<string, unknown>;
 const utf8 = new TextEncoder();
 const text = new TextDecoder();
 
-/** One session and its only stream. */
+/** One stream to the host. */
+export class Channel {
+  readonly decoder = new FrameDecoder();
+  stage: 'first' | 'proof' | 'live' | 'over' = 'first';
+  first: Json = {};
+  #out: Uint8Array<ArrayBuffer>[] = [];
+
+  /** Bytes for the viewer. */
+  take(): Uint8Array<ArrayBuffer> {
+    const all = concat(...this.#out);
+    this.#out = [];
+    return all;
+  }
+
+  /** Sends a control frame. */
+  say(kind: number, body: Json): void {
+    this.send(encodeFrame(kind, utf8.encode(JSON.stringify(body))));
+  }
+
+  /** Sends a frame. */
+  send(frame: Uint8Array<ArrayBuffer>): void {
+    this.#out.push(frame);
+  }
+}
+
+/** One session and the stream that is attached to it. */
 export class ModelHost {
   readonly session: string;
   epoch = '00000000-0000-4000-8000-00000000e001';
@@ -33,28 +58,23 @@ export class ModelHost {
   /** What is still to be sent of a snapshot. */
   #picture: Uint8Array = new Uint8Array(0);
   #expected = new Map<string, number>();
-  #decoder = new FrameDecoder();
-  #stage: 'first' | 'proof' | 'live' = 'first';
+  #channel = new Channel();
   #viewer = '';
   #sent = 0;
-  #out: Uint8Array<ArrayBuffer>[] = [];
 
   constructor(session: string) {
     this.session = session;
   }
 
   /** A new transport. What an older one left unsent is lost. */
-  accept(): void {
-    this.#decoder = new FrameDecoder();
-    this.#stage = 'first';
-    this.#out = [];
+  accept(): Channel {
+    this.#channel = new Channel();
+    return this.#channel;
   }
 
   /** Bytes for the viewer. */
   take(): Uint8Array<ArrayBuffer> {
-    const all = concat(...this.#out);
-    this.#out = [];
-    return all;
+    return this.#channel.take();
   }
 
   /** The PTY prints. */
@@ -79,7 +99,7 @@ export class ModelHost {
 
   /** Sends what the window allows. */
   pump(limit = Number.POSITIVE_INFINITY): void {
-    if (this.#stage !== 'live') return;
+    if (this.#channel.stage !== 'live') return;
     this.#paint();
     if (this.#picture.length > 0) return;
     if (this.#sent < this.kept) return this.#repaint();
@@ -97,25 +117,26 @@ export class ModelHost {
   output(offset: number, bytes: Uint8Array): void {
     const address = new Uint8Array(8);
     new DataView(address.buffer).setBigUint64(0, BigInt(offset));
-    this.#out.push(encodeFrame(0xa0, address, bytes));
+    this.#channel.send(encodeFrame(0xa0, address, bytes));
   }
 
   /** Sends a control frame. */
   say(kind: number, body: Json): void {
-    this.#out.push(encodeFrame(kind, utf8.encode(JSON.stringify(body))));
+    this.#channel.say(kind, body);
   }
 
   /** Bytes of the viewer. */
-  receive(bytes: Uint8Array<ArrayBuffer>): void {
-    for (const { kind, payload } of this.#decoder.push(bytes)) {
-      if (kind === 0x80) this.#input(payload);
-      else this.#control(kind, JSON.parse(text.decode(payload)) as Json);
+  receive(bytes: Uint8Array<ArrayBuffer>, channel = this.#channel): void {
+    for (const { kind, payload } of channel.decoder.push(bytes)) {
+      if (channel.stage === 'over') return;
+      if (kind === 0x80) this.#input(payload, channel);
+      else this.#control(kind, JSON.parse(text.decode(payload)) as Json, channel);
     }
   }
 
-  #control(kind: number, body: Json): void {
-    if (this.#stage === 'first') return this.#first(kind, body);
-    if (this.#stage === 'proof') return this.#opened(kind);
+  #control(kind: number, body: Json, channel: Channel): void {
+    if (channel.stage === 'first') return this.#first(kind, body, channel);
+    if (channel.stage === 'proof') return this.#opened(kind, channel);
     this.heard.push({ kind, body });
     if (kind === 0x04) this.#ack(body.offset as number);
     if (kind === 0x05 && this.holder === this.#viewer) this.#resize(body);
@@ -125,26 +146,28 @@ export class ModelHost {
     if (kind === 0x0c) this.say(0x28, { code: null, signal: 1, offset: this.log.length });
   }
 
-  #first(kind: number, body: Json): void {
+  #first(kind: number, body: Json, channel: Channel): void {
     if (kind !== 0x01 && kind !== 0x02) throw new Error(`first frame of type ${kind}`);
     const before = this.firsts.findLast(({ viewer }) => viewer === body.viewer);
     if (before && (body.attempt as number) <= (before.attempt as number))
       throw new Error(`attempt ${body.attempt} after ${before.attempt}`);
     this.firsts.push({ kind, ...body });
-    this.#viewer = body.viewer as string;
-    this.#stage = 'proof';
-    this.say(0x21, { v: 1, features: [], nonce: toBase64Url(new Uint8Array(32).fill(7)) });
+    channel.first = body;
+    channel.stage = 'proof';
+    channel.say(0x21, { v: 1, features: [], nonce: toBase64Url(new Uint8Array(32).fill(7)) });
   }
 
-  #opened(kind: number): void {
+  #opened(kind: number, channel: Channel): void {
     if (kind !== 0x03) throw new Error('no proof');
-    const first = this.firsts.at(-1) ?? {};
+    const { first } = channel;
+    this.#viewer = first.viewer as string;
+    this.#displace(channel);
     const known = first.epoch === this.epoch && typeof first.offset === 'number';
     const from = known ? (first.offset as number) : this.kept;
     if (from > this.log.length) throw new Error('attach beyond the log');
     if (!this.#expected.has(this.#viewer))
       this.#expected.set(this.#viewer, first.input_seq as number);
-    this.#stage = 'live';
+    channel.stage = 'live';
     this.#picture = new Uint8Array(0);
     Object.assign(this.painted, { sent: 0, acked: 0 });
     this.#sent = from;
@@ -163,6 +186,15 @@ export class ModelHost {
     this.say(0x27, { holder: this.holder });
     if (!known && this.log.length > 0) this.#snapshot();
     this.pump();
+  }
+
+  /** The viewer is here on a newer stream; the older one is told. */
+  #displace(channel: Channel): void {
+    const older = this.#channel;
+    this.#channel = channel;
+    if (older === channel || older.stage !== 'live') return;
+    older.say(0x2b, { code: 'displaced', message: 'on another stream', retry: 'never' });
+    older.stage = 'over';
   }
 
   #repaint(): void {
@@ -185,7 +217,7 @@ export class ModelHost {
     const { painted } = this;
     while (this.#picture.length > 0 && painted.sent - painted.acked < OUTPUT_WINDOW) {
       const piece = this.#picture.subarray(0, 3_000);
-      this.#out.push(encodeFrame(0xa1, piece));
+      this.#channel.send(encodeFrame(0xa1, piece));
       painted.sent += piece.length;
       this.#picture = this.#picture.subarray(piece.length);
     }
@@ -197,8 +229,8 @@ export class ModelHost {
     this.pump();
   }
 
-  #input(payload: Uint8Array<ArrayBuffer>): void {
-    if (this.#stage !== 'live') throw new Error('input before opened');
+  #input(payload: Uint8Array<ArrayBuffer>, channel: Channel): void {
+    if (channel.stage !== 'live') throw new Error('input before opened');
     const seq = Number(new DataView(payload.buffer, payload.byteOffset).getBigUint64(0));
     const bytes = payload.subarray(8);
     const expected = this.#expected.get(this.#viewer) ?? 0;

@@ -2,7 +2,7 @@
 import type { Proof } from '../messages';
 import type { ViewerEvent } from '../phase';
 import { ViewerMachine } from '../viewer';
-import { ModelHost } from './host';
+import { Channel, ModelHost } from './host';
 
 export const VIEWER = '00000000-0000-4000-8000-0000000000aa';
 export const SESSION = '00000000-0000-4000-8000-0000000000bb';
@@ -35,6 +35,13 @@ export class PaperTerminal {
   }
 }
 
+/** A transport that is open. */
+interface Attached {
+  readonly n: number;
+  readonly channel: Channel;
+  proved: boolean;
+}
+
 /** Drives the machine as the browser would. */
 export class Rig {
   now = 0;
@@ -49,9 +56,10 @@ export class Rig {
   controlHangs = false;
   /** Whether transports open. */
   network = true;
-  #transport: number | null = null;
+  #transport: Attached | null = null;
+  /** The better one that is taking over. */
+  #next: Attached | null = null;
   #asked = 0;
-  #proved = 0;
 
   constructor({ create = true, random = half }: { create?: boolean; random?: () => number } = {}) {
     const spec = { kind: 'terminal', cols: 80, rows: 24 } as const;
@@ -75,6 +83,26 @@ export class Rig {
     this.#transport = null;
     this.machine.closed(code, '', this.now);
     return this.settle();
+  }
+
+  /** A better transport opens beside the one there is; whether it is wanted. */
+  better(): boolean {
+    const n = this.machine.better(this.now);
+    if (n === null) return false;
+    this.#next = { n, channel: new Channel(), proved: false };
+    return true;
+  }
+
+  /** The better transport dies before it has taken over. */
+  cutNext(): this {
+    this.#next = null;
+    this.machine.closedNext();
+    return this;
+  }
+
+  /** Whether a better transport is taking over. */
+  get moving(): boolean {
+    return this.#next !== null;
   }
 
   /** Time passes, no further than the machine's next deadline at a time. */
@@ -108,6 +136,11 @@ export class Rig {
     >[];
   }
 
+  /** The number of the transport that is open. */
+  get transport(): number | null {
+    return this.#transport?.n ?? null;
+  }
+
   /** Whether a transport is open. */
   get connected(): boolean {
     return this.#transport !== null;
@@ -117,17 +150,42 @@ export class Rig {
   up(): boolean {
     let moved = false;
     for (let bytes = this.machine.pollTransmit(); bytes; bytes = this.machine.pollTransmit()) {
-      if (this.#transport !== null) this.host.receive(bytes);
+      if (this.#transport) this.host.receive(bytes, this.#transport.channel);
       moved = true;
     }
     return moved;
   }
 
+  /** The same over the better transport. */
+  upNext(): boolean {
+    let moved = false;
+    const poll = () => this.machine.pollTransmitNext();
+    for (let bytes = poll(); bytes; bytes = poll()) {
+      if (this.#next) this.host.receive(bytes, this.#next.channel);
+      moved = true;
+    }
+    return moved;
+  }
+
+  /** Bytes that the host has sent. */
+  take(): Uint8Array<ArrayBuffer> {
+    return this.#transport?.channel.take() ?? new Uint8Array(0);
+  }
+
   /** Moves bytes from the host to the viewer. */
-  down(bytes = this.host.take()): boolean {
+  down(bytes = this.take()): boolean {
     if (bytes.length > 0) this.machine.received(bytes, this.now);
     this.drain();
     return bytes.length > 0;
+  }
+
+  /** The same over the better transport. */
+  downNext(): boolean {
+    const bytes = this.#next?.channel.take();
+    if (!bytes?.length) return false;
+    this.machine.receivedNext(bytes, this.now);
+    this.drain();
+    return true;
   }
 
   /** Takes the events. */
@@ -143,19 +201,30 @@ export class Rig {
     const want = this.machine.want;
     if (want.kind === 'ticket' && want.n !== this.#asked) return this.#ticket(want.n);
     if (want.kind !== 'transport') return this.#hangUp();
-    if (want.n !== this.#transport) return this.#dial(want.n);
-    if (!want.prove || this.#proved === want.n) return false;
-    this.#proved = want.n;
-    this.machine.proven(PROOF);
+    if (this.#next?.n === want.n) [this.#transport, this.#next] = [this.#next, null];
+    if (this.#next && this.#next.n !== want.next?.n) this.#next = null;
+    if (want.n !== this.#transport?.n) return this.#dial(want.n);
+    if (want.next?.prove && this.#next)
+      this.#prove(this.#next, () => this.machine.provenNext(PROOF));
+    return want.prove !== null && this.#prove(this.#transport, () => this.machine.proven(PROOF));
+  }
+
+  #prove(attached: Attached, proven: () => void): boolean {
+    if (attached.proved) return false;
+    attached.proved = true;
+    proven();
     return true;
   }
 
   #round(): boolean {
     const reconciled = this.reconcile();
     const up = this.up();
-    const down = this.#transport !== null && this.down();
+    const upNext = this.upNext();
+    const down = this.down();
+    this.reconcile();
+    const downNext = this.downNext();
     this.drain();
-    return reconciled || up || down;
+    return reconciled || up || upNext || down || downNext;
   }
 
   #ticket(n: number): boolean {
@@ -177,14 +246,14 @@ export class Rig {
       this.machine.closed(1006, '', this.now);
       return true;
     }
-    this.#transport = n;
-    this.host.accept();
+    this.#transport = { n, channel: this.host.accept(), proved: false };
     this.machine.connected(this.now);
     return true;
   }
 
   #hangUp(): boolean {
     this.#transport = null;
+    this.#next = null;
     return false;
   }
 }
