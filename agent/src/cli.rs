@@ -1,4 +1,4 @@
-//! The command line: `register`, `start`, `stop`, `status`, `unregister`, and the two hidden processes.
+//! The command line: `register`, `start`, `stop`, `status`, `doctor`, `unregister`, and the two hidden processes.
 //!
 //! Tokens never travel in argv: every user of a machine can read that, and the shell keeps it (THREATS ST-01). Each failure names what to do.
 
@@ -17,6 +17,7 @@ use crate::supervisor::{self, Output};
 
 mod complaint;
 mod daemon;
+mod doctor;
 mod host_link;
 mod leave;
 mod processes;
@@ -38,7 +39,7 @@ const EXIT_NOT_ONLINE: u8 = 4;
     name = "rexec-agent",
     version,
     max_term_width = 100,
-    after_help = "First steps:\n  rexec-agent register --name my-laptop   prints a link; approve it in the browser\n  rexec-agent start --daemon              goes online and stays so\n  rexec-agent status                      says how it fares\n\nFiles lie under ~/.config/rexec-agent, ~/.local/share/rexec-agent and ~/.local/state/rexec-agent,\nor all under the directory that REXEC_AGENT_DIR names. REXEC_LOG sets the log level (info)."
+    after_help = "First steps:\n  rexec-agent register --name my-laptop   prints a link; approve it in the browser\n  rexec-agent start --daemon              goes online and stays so\n  rexec-agent status                      says how it fares\n  rexec-agent doctor                      tries what stands in the way\n\nFiles lie under ~/.config/rexec-agent, ~/.local/share/rexec-agent and ~/.local/state/rexec-agent,\nor all under the directory that REXEC_AGENT_DIR names. REXEC_LOG sets the log level (info)."
 )]
 struct Cli {
     /// Which agent of this user: each profile is a machine of its own
@@ -60,6 +61,11 @@ enum Command {
     ///
     /// Exit codes: 0 online, 3 not running, 4 running but not online, 1 anything else.
     Status(Status),
+    /// Tries everything that stands between this machine and Rexec, and says what to do about it
+    ///
+    /// Ten seconds at most, whether the agent runs or not; its tunnel and sessions are left alone.
+    /// Exit codes: 0 nothing has failed (warnings may be there), 1 something has.
+    Doctor(Doctor),
     /// Removes this machine from Rexec and forgets its key
     Unregister(Unregister),
     /// Keeps the server that later commands talk to
@@ -106,6 +112,14 @@ struct Status {
     json: bool,
 }
 
+/// What is wrong.
+#[derive(Args, Debug)]
+struct Doctor {
+    /// Prints JSON for programs
+    #[arg(long)]
+    json: bool,
+}
+
 /// Leaves.
 #[derive(Args, Debug)]
 struct Unregister {
@@ -146,6 +160,7 @@ fn run(cli: Cli) -> Result<ExitCode, Complaint> {
         Command::Start(Start { daemon: false }) => processes::foreground(profile),
         Command::Stop => leave::stop(&profile),
         Command::Status(options) => status::run(&profile, options.json),
+        Command::Doctor(options) => doctor::run(&profile, options.json),
         Command::Unregister(options) => leave::unregister(&profile, options.local),
         Command::SetServer { url } => set_server(&profile, &url),
         Command::Host(Host { detach: true }) => daemon::detach(&profile),

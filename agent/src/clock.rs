@@ -2,6 +2,7 @@
 #![deny(clippy::disallowed_methods)]
 
 use std::fmt;
+use std::time::Duration;
 
 use rexec_shared::limits::CLOCK_SKEW;
 
@@ -23,9 +24,23 @@ impl Skew {
         })
     }
 
+    /// Milliseconds; positive ones are ahead.
+    pub fn ms(self) -> i64 {
+        self.0
+    }
+
     /// Whether tickets would be refused for it.
     pub fn is_harmful(self) -> bool {
-        u128::from(self.0.unsigned_abs()) > CLOCK_SKEW.as_millis()
+        self.is_over(CLOCK_SKEW)
+    }
+
+    /// Whether it is half-way to harm: a clock that runs by itself will get there.
+    pub fn is_notable(self) -> bool {
+        self.is_over(CLOCK_SKEW / 2)
+    }
+
+    fn is_over(self, limit: Duration) -> bool {
+        u128::from(self.0.unsigned_abs()) > limit.as_millis()
     }
 
     /// What to tell a person, when it is harmful.

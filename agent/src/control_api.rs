@@ -38,11 +38,16 @@ pub struct ControlApi {
 impl ControlApi {
     /// Control at the given base URL, http or https.
     pub fn new(server: Url) -> Self {
+        Self::within(server, REQUEST_DEADLINE)
+    }
+
+    /// The same, of which a request takes no longer than `deadline`.
+    pub fn within(server: Url, deadline: Duration) -> Self {
         let config = Agent::config_builder()
             .user_agent(concat!("rexec-agent/", env!("CARGO_PKG_VERSION")))
             .tls_config(trust::tls_config(&server))
-            .timeout_global(Some(REQUEST_DEADLINE))
-            .timeout_connect(Some(CONNECT_DEADLINE))
+            .timeout_global(Some(deadline))
+            .timeout_connect(Some(CONNECT_DEADLINE.min(deadline)))
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false);
@@ -54,6 +59,11 @@ impl ControlApi {
     /// Its base URL.
     pub fn server(&self) -> &Url {
         &self.server
+    }
+
+    /// Asks what anybody may know.
+    pub fn installation(&self) -> Result<Installation, ControlError> {
+        self.get("api/installation").and_then(|response| self.take(response))
     }
 
     /// Asks for a person's approval.
@@ -82,21 +92,40 @@ impl ControlApi {
     }
 
     fn ask<T: DeserializeOwned>(&self, path: &str, request: &impl Serialize) -> Result<T, ControlError> {
-        let mut response = self.post(path, request)?;
+        self.post(path, request).and_then(|response| self.take(response))
+    }
+
+    /// Reads an answer.
+    fn take<T: DeserializeOwned>(&self, mut response: Response<Body>) -> Result<T, ControlError> {
         let status = response.status().as_u16();
         let body = read(&mut response).map_err(|error| ControlError::from_transport(&self.server, error))?;
         serde_json::from_slice(&body).map_err(|_| self.not_rexec(status))
     }
 
+    /// Gets; anything but success is an error.
+    fn get(&self, path: &str) -> Result<Response<Body>, ControlError> {
+        let url = self.url(path)?;
+        self.check(path, &url, self.agent.get(url.as_str()).header("accept", "application/json").call())
+    }
+
     /// Posts JSON; anything but success is an error.
     fn post(&self, path: &str, request: &impl Serialize) -> Result<Response<Body>, ControlError> {
-        let url = self.server.join(path).map_err(|_| self.not_rexec(0))?;
-        let mut response = self
-            .agent
-            .post(url.as_str())
-            .header("accept", "application/json")
-            .send_json(request)
-            .map_err(|error| ControlError::from_transport(&self.server, error))?;
+        let url = self.url(path)?;
+        let asking = self.agent.post(url.as_str()).header("accept", "application/json");
+        self.check(path, &url, asking.send_json(request))
+    }
+
+    fn url(&self, path: &str) -> Result<Url, ControlError> {
+        self.server.join(path).map_err(|_| self.not_rexec(0))
+    }
+
+    fn check(
+        &self,
+        path: &str,
+        url: &Url,
+        answered: Result<Response<Body>, ureq::Error>,
+    ) -> Result<Response<Body>, ControlError> {
+        let mut response = answered.map_err(|error| ControlError::from_transport(&self.server, error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -106,7 +135,7 @@ impl ControlApi {
             return Err(ControlError::Redirected {
                 server: self.server.clone(),
                 location: location
-                    .and_then(|text| base_of(&url, text, path))
+                    .and_then(|text| base_of(url, text, path))
                     .map_or_else(String::new, String::from),
             });
         }
@@ -190,6 +219,15 @@ pub fn is_loopback(url: &Url) -> bool {
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
+}
+
+/// What anybody may know of an installation, as far as an agent asks.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Installation {
+    /// Version of control.
+    pub version: String,
+    /// Control's clock, Unix milliseconds.
+    pub time: u64,
 }
 
 /// Problem details (RFC 9457) as control sends them.

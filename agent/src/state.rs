@@ -16,7 +16,7 @@ mod files;
 mod registration;
 mod system;
 
-pub use files::RunLock;
+pub use files::{Directory, RunLock};
 pub use registration::{MachineKey, Registration};
 
 /// Environment variable naming one directory for everything.
@@ -152,6 +152,14 @@ impl Profile {
     /// The profile's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The directories that hold what is this profile's, and what each is like; those that are not there yet are left out.
+    pub fn directories(&self) -> Result<Vec<(&Path, Directory)>, StateError> {
+        let mut paths = vec![self.data_dir.as_path(), self.state_dir.as_path()];
+        paths.dedup();
+        let look = |path| files::look(path).map(|found| found.map(|found| (path, found)));
+        paths.into_iter().filter_map(|path| look(path).transpose()).collect()
     }
 
     /// Where viewers' streams reach the session host.

@@ -234,7 +234,7 @@ impl Uplink {
     }
 
     async fn greet(&self, dialled: Dialled, viewer_socket: &Path) -> Result<Tunnel, Ending> {
-        let (address, why) = (dialled.address.clone(), dialled.why.clone());
+        let (address, why) = (dialled.address.clone(), dialled.why.clone().map(|why| why.detail));
         let before = unix_ms();
         let (tunnel, welcome) =
             tunnel::open(dialled, self.registration.machine, &self.link, viewer_socket).await?;

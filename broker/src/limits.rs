@@ -67,8 +67,6 @@ pub(crate) const ANSWER_IDLE: Duration = Duration::from_secs(4);
 /// The same while viewers are attached: five seconds in all with the look that notices silence late, which a machine that is merely busy does
 /// not need.
 pub(crate) const ANSWER_BUSY: Duration = Duration::from_millis(2_500);
-/// Longest text an agent tells about itself, characters.
-pub(crate) const AGENT_TEXT_MAX: usize = 256;
 
 // --- a browser's connection over WebTransport ---
 

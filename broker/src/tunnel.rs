@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use rexec_shared::PROTOCOL_VERSION;
 use rexec_shared::close::CloseCode;
-use rexec_shared::limits::SESSIONS_MAX;
+use rexec_shared::limits::{AGENT_TEXT_MAX, SESSIONS_MAX};
 use rexec_shared::pki::MachineName;
 use rexec_shared::tunnel::{AgentMessage, BrokerMessage, Hello, SessionInfo, Welcome};
 use rexec_tunnel::{Path, PathEnd};
@@ -21,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 
 use crate::carrier::Carrier;
 use crate::control_stream::{ControlError, ControlStream};
-use crate::limits::{AGENT_TEXT_MAX, CLOSE_DEADLINE, PRESENCE_INTERVAL, RTT_INTERVAL};
+use crate::limits::{CLOSE_DEADLINE, PRESENCE_INTERVAL, RTT_INTERVAL};
 use crate::liveness::{Due, Liveness};
 use crate::registry::{Leaving, Orders, Registry, unix_ms};
 
@@ -272,7 +272,9 @@ fn is_notable(told: Option<Duration>, now: Duration) -> bool {
 
 /// The agent's own words about itself, cut to a bearable length.
 pub(crate) fn clip(mut hello: Hello) -> Hello {
-    for text in [&mut hello.agent_version, &mut hello.os, &mut hello.arch, &mut hello.hostname] {
+    let reason = hello.transport_reason.as_mut().map(|reason| &mut reason.detail);
+    let facts = [&mut hello.agent_version, &mut hello.os, &mut hello.arch, &mut hello.hostname];
+    for text in facts.into_iter().chain(reason) {
         if let Some((end, _)) = text.char_indices().nth(AGENT_TEXT_MAX) {
             text.truncate(end);
         }
@@ -284,6 +286,7 @@ pub(crate) fn clip(mut hello: Hello) -> Hello {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rexec_shared::tunnel::{TransportCause, TransportReason};
 
     #[test]
     fn only_a_notable_change_of_the_round_trip_is_told() {
@@ -305,10 +308,15 @@ mod tests {
             os: "linux".into(),
             arch: "x86_64".into(),
             hostname: "ü".repeat(1_000),
+            transport_reason: Some(TransportReason {
+                cause: TransportCause::UdpSilent,
+                detail: "ü".repeat(1_000),
+            }),
             sessions: Vec::new(),
         };
         let clipped = clip(hello);
         assert_eq!(clipped.hostname.chars().count(), AGENT_TEXT_MAX);
+        assert_eq!(clipped.transport_reason.unwrap().detail.chars().count(), AGENT_TEXT_MAX);
         assert_eq!(clipped.os, "linux");
     }
 }

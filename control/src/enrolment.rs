@@ -220,6 +220,7 @@ async fn insert(
         online_since: Set(None),
         address: Set(None),
         transport: Set(None),
+        transport_reason: Set(None),
     };
     Ok(row.insert(tx).await?)
 }

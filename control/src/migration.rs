@@ -1,6 +1,7 @@
 //! The history of the schema. Each migration is frozen once released and imports nothing from `entity`.
 
 mod m0001_first;
+mod m0003_transport_reason;
 
 use sea_orm_migration::prelude::*;
 
@@ -11,6 +12,6 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first::Migration)]
+        vec![Box::new(m0001_first::Migration), Box::new(m0003_transport_reason::Migration)]
     }
 }

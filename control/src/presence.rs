@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use rexec_shared::broker_link::FromBroker;
 use rexec_shared::close::CloseCode;
-use rexec_shared::limits::SESSIONS_MAX;
-use rexec_shared::tunnel::SessionInfo;
+use rexec_shared::limits::{AGENT_TEXT_MAX, SESSIONS_MAX};
+use rexec_shared::tunnel::{SessionInfo, TransportReason};
 use sea_orm::sea_query::{Cond, Expr};
 use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _};
 use tokio::sync::mpsc;
@@ -186,6 +186,11 @@ fn tamed(mut sessions: Vec<SessionInfo>) -> Vec<SessionInfo> {
     sessions
 }
 
+/// The same of why a tunnel is not over QUIC, as it is written down.
+fn reason(said: TransportReason) -> serde_json::Value {
+    serde_json::json!({ "cause": said.cause, "detail": words::printable(&said.detail, AGENT_TEXT_MAX) })
+}
+
 /// A tunnel that stands, as the broker tells it.
 struct Up {
     machine: Uuid,
@@ -193,6 +198,7 @@ struct Up {
     tunnel: i64,
     address: String,
     transport: String,
+    transport_reason: Option<serde_json::Value>,
     facts: [(machine::Column, String); 4],
     sessions: Vec<SessionInfo>,
 }
@@ -209,6 +215,7 @@ pub async fn take(app: &App, message: FromBroker) -> Result<(), DbErr> {
             tunnel,
             address,
             transport,
+            transport_reason,
             agent_version,
             os,
             arch,
@@ -221,8 +228,9 @@ pub async fn take(app: &App, message: FromBroker) -> Result<(), DbErr> {
                 (machine::Column::Arch, arch),
                 (machine::Column::Hostname, hostname),
             ];
-            let sessions = tamed(sessions);
-            up(app, Up { machine, org, tunnel: number(tunnel), address, transport, facts, sessions }).await
+            let (tunnel, sessions) = (number(tunnel), tamed(sessions));
+            let transport_reason = transport_reason.map(reason);
+            up(app, Up { machine, org, tunnel, address, transport, transport_reason, facts, sessions }).await
         }
         FromBroker::TunnelDown { machine, tunnel, reason } => {
             tracing::info!(%machine, tunnel, reason, "tunnel down");
@@ -262,7 +270,8 @@ async fn up(app: &App, up: Up) -> Result<(), DbErr> {
         .col_expr(machine::Column::OnlineSince, Expr::value(now))
         .col_expr(machine::Column::LastSeenAt, Expr::value(now))
         .col_expr(machine::Column::Address, Expr::value(words::printable(&up.address, 64)))
-        .col_expr(machine::Column::Transport, Expr::value(words::tame(&up.transport)));
+        .col_expr(machine::Column::Transport, Expr::value(words::tame(&up.transport)))
+        .col_expr(machine::Column::TransportReason, Expr::value(up.transport_reason.clone()));
     for (column, said) in &up.facts {
         change = change.col_expr(*column, Expr::value(words::tame(said)));
     }

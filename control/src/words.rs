@@ -1,6 +1,8 @@
 //! Text from outside: what is let in, and in which form (THREATS MA-08).
 #![deny(clippy::disallowed_methods)]
 
+use rexec_shared::text;
+
 /// Longest name of a machine, characters: a DNS label.
 pub const NAME_MAX: usize = 63;
 
@@ -24,19 +26,9 @@ pub fn tame(said: &str) -> String {
     said.chars().take(NAME_MAX).map(|c| if is_name_char(c) { c } else { '-' }).collect()
 }
 
-/// `said` without control and invisible formatting characters, at most `max` characters.
+/// `said` without control and invisible characters, at most `max` characters.
 pub fn printable(said: &str, max: usize) -> String {
-    said.chars()
-        .filter(|c| !c.is_control() && !is_invisible(*c))
-        .take(max)
-        .collect::<String>()
-        .trim()
-        .to_owned()
-}
-
-/// Zero-width characters and those that turn the direction of text.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{00ad}' | '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    text::shown(said, max).trim().to_owned()
 }
 
 /// The first of `name`, `name-2`, `name-3` … that is not `taken`, within [`NAME_MAX`].
@@ -70,6 +62,11 @@ mod tests {
     }
 
     #[test]
+    fn out_06_tags_and_directions_are_left_out_of_what_is_kept() {
+        assert_eq!(printable(" a\u{e0041}\u{61c}\u{202e}\u{9b}b ", 10), "ab");
+    }
+
+    #[test]
     fn a_taken_name_gets_a_number_within_the_limit() {
         assert_eq!(free_name("web", |_| false), "web");
         assert_eq!(free_name("web", |name| ["web", "web-2"].contains(&name)), "web-3");
@@ -84,7 +81,7 @@ mod tests {
             proptest::prop_assert!(tame(&said).chars().all(is_name_char));
             proptest::prop_assert!(tame(&said).chars().count() <= NAME_MAX);
             let shown = printable(&said, 100);
-            proptest::prop_assert!(shown.chars().count() <= 100 && !shown.chars().any(|c| c.is_control()));
+            proptest::prop_assert!(shown.chars().count() <= 100 && shown.chars().all(text::is_shown));
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::close::CloseCode;
-use crate::tunnel::SessionInfo;
+use crate::tunnel::{SessionInfo, TransportReason};
 
 /// Broker → control.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub enum FromBroker {
         address: String,
         /// `quic` or `tcp`.
         transport: String,
+        /// Why it is not `quic`, as the agent says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        transport_reason: Option<TransportReason>,
         /// Version of the agent.
         agent_version: String,
         /// Operating system, architecture, host name, as the agent tells them.

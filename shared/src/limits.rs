@@ -69,6 +69,9 @@ pub const TUNNEL_KEEPALIVE: Duration = Duration::from_secs(3);
 /// A ping unanswered for this long means the path is dead.
 pub const TUNNEL_DEAD: Duration = Duration::from_secs(8);
 
+/// Longest text an agent tells about itself or its tunnel, characters.
+pub const AGENT_TEXT_MAX: usize = 256;
+
 /// Life of an agent's certificate.
 pub const CERT_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Age at which an agent renews its certificate.

@@ -3,6 +3,7 @@
 //! An agent is named by its certificate alone: URI SAN `rexec://<organisation>/machine/<machine>` (THREATS MA-01). Of a signing request only the
 //! public key is believed. Brokers carry the DNS SAN of [`broker_name`]; agents pin the authority and that name (NW-01).
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -159,8 +160,14 @@ impl MachineName {
 
 /// When a certificate ends, Unix seconds.
 pub fn not_after(der: &CertificateDer<'_>) -> Result<i64, PkiError> {
+    Ok(*validity(der)?.end())
+}
+
+/// When a certificate is good, Unix seconds.
+pub fn validity(der: &CertificateDer<'_>) -> Result<RangeInclusive<i64>, PkiError> {
     let (_, certificate) = X509Certificate::from_der(der).map_err(|_| PkiError::NoMachine)?;
-    Ok(certificate.validity().not_after.timestamp())
+    let validity = certificate.validity();
+    Ok(validity.not_before.timestamp()..=validity.not_after.timestamp())
 }
 
 /// When a certificate begins, as it says: a little before it was made.

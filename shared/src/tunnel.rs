@@ -49,6 +49,30 @@ pub struct ExitInfo {
     pub offset: u64,
 }
 
+/// Why a tunnel runs over TCP and not over QUIC, as its agent saw it: shown to people, and nothing is decided by it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TransportReason {
+    /// What kept QUIC away.
+    pub cause: TransportCause,
+    /// The same with addresses and errors, in the agent's words; untrusted text of at most 256 characters.
+    pub detail: String,
+}
+
+/// What kept a tunnel from QUIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TransportCause {
+    /// Nothing came back over UDP.
+    UdpSilent,
+    /// Something came back, or the system refused to send, and no handshake was to be had.
+    QuicFailed,
+    /// A cause of a newer agent's.
+    #[serde(other)]
+    Unknown,
+}
+
 /// The agent's first words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
@@ -69,6 +93,9 @@ pub struct Hello {
     pub arch: String,
     /// Host name.
     pub hostname: String,
+    /// Why it does not say this over QUIC, where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport_reason: Option<TransportReason>,
     /// Sessions alive.
     #[serde(default)]
     pub sessions: Vec<SessionInfo>,

@@ -141,6 +141,15 @@ impl Path {
         }
     }
 
+    /// Whether the peer has finished the handshake as well, and so has accepted our certificate: a dialler believes to be connected before that. Over
+    /// TCP it shows by the answer to the ping that a dialler begins with.
+    pub fn is_confirmed(&self) -> bool {
+        match self {
+            Self::Quic(connection) => connection.stats().frame_rx.handshake_done > 0,
+            Self::Tcp(path) => path.received() > 0,
+        }
+    }
+
     /// Asks the peer for a sign of life now: the machine woke, or the network changed. Over QUIC that is the application's ping.
     pub fn probe(&self) {
         if let Self::Tcp(path) = self {

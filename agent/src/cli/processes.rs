@@ -14,7 +14,7 @@ use crate::uplink::{self, Settings};
 /// Threads of each process: with one, a flood held its neighbour's echo at 7 ms, with two at 0.4 (DESIGN §5).
 const THREADS: usize = 2;
 
-fn runtime() -> Result<Runtime, Complaint> {
+pub(super) fn runtime() -> Result<Runtime, Complaint> {
     Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()

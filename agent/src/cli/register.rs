@@ -53,7 +53,7 @@ pub(super) fn run(profile: &Profile, options: Register) -> Result<ExitCode, Comp
 }
 
 /// How commands must name this profile.
-fn profile_option(profile: &Profile) -> String {
+pub(super) fn profile_option(profile: &Profile) -> String {
     if profile.name() == "default" { String::new() } else { format!(" --profile {}", profile.name()) }
 }
 

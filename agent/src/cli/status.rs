@@ -7,7 +7,7 @@ use serde::Serialize;
 use url::Url;
 use uuid::Uuid;
 
-use super::say::say;
+use super::say::{say, say_json};
 use super::{Complaint, EXIT_NOT_ONLINE, EXIT_NOT_RUNNING, Profile, host_link};
 use crate::clock::unix_ms;
 use crate::plain_text::plain;
@@ -28,9 +28,7 @@ struct Report {
 pub(super) fn run(profile: &Profile, is_json: bool) -> Result<ExitCode, Complaint> {
     let report = report(profile)?;
     if is_json {
-        let json =
-            serde_json::to_string_pretty(&report).map_err(|error| Complaint::new(error.to_string()))?;
-        say(&json);
+        say_json(&report)?;
     } else {
         describe(&report).iter().for_each(|line| say(line));
     }
@@ -121,7 +119,7 @@ fn describe_session(session: &SessionInfo) -> String {
 }
 
 /// A duration in its two greatest units.
-fn ago(seconds: u64) -> String {
+pub(super) fn ago(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Access, OFlags, access, fstatvfs};
 use serde::Serialize;
 
 use super::StateError;
@@ -62,6 +62,38 @@ pub(super) fn ensure_dir(path: &Path) -> Result<(), StateError> {
         dir.set_permissions(PermissionsExt::from_mode(0o700)).map_err(failed("close", path))?;
     }
     Ok(())
+}
+
+/// What a directory of ours is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Directory {
+    /// Permissions.
+    pub mode: u32,
+    /// What we may still write there, bytes.
+    pub free_bytes: u64,
+}
+
+impl Directory {
+    /// Whether others may enter or read it.
+    pub fn is_open(self) -> bool {
+        self.mode & 0o077 != 0
+    }
+}
+
+/// Looks at a directory that must be ours to write in; `None` when it is not there. Changes nothing.
+pub(super) fn look(path: &Path) -> Result<Option<Directory>, StateError> {
+    let dir = match options(OFlags::DIRECTORY).read(true).open(path) {
+        Ok(dir) => dir,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("open", path)(error)),
+    };
+    let meta = dir.metadata().map_err(failed("look at", path))?;
+    check_owner(path, meta.uid())?;
+    access(path, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| failed("write in", path)(error.into()))?;
+    let room = fstatvfs(&dir).map_err(|error| failed("look at", path)(error.into()))?;
+    let free_bytes = room.f_bavail.saturating_mul(room.f_frsize);
+    Ok(Some(Directory { mode: meta.mode() & 0o7777, free_bytes }))
 }
 
 /// Reads one of our files; `None` when it is not there.

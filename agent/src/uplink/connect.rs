@@ -17,7 +17,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rexec_shared::close::CloseCode;
-use rexec_tunnel::Path;
+use rexec_shared::limits::AGENT_TEXT_MAX;
+use rexec_shared::text;
+use rexec_shared::tunnel::{TransportCause, TransportReason};
+use rexec_tunnel::{Path, PathEnd};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
@@ -38,6 +41,8 @@ const HEAD_START: Duration = Duration::from_millis(250);
 const HEAD_START_LOCAL: Duration = Duration::from_millis(10);
 /// Between two tries of a way that failed while another is still open.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// Between looks whether a handshake is confirmed.
+const LOOK: Duration = Duration::from_millis(5);
 /// Addresses tried in one dial.
 const ADDRESSES_MAX: usize = 8;
 
@@ -160,8 +165,10 @@ pub struct Dialled {
     socket: Option<quic::Socket>,
     /// The broker's address, for a person; through a proxy its name and port.
     pub address: String,
-    /// Why it is not QUIC, for a person.
-    pub why: Option<String>,
+    /// The proxy it goes through.
+    via: Option<String>,
+    /// Why it is not QUIC.
+    pub why: Option<TransportReason>,
 }
 
 impl Dialled {
@@ -173,6 +180,21 @@ impl Dialled {
         }
     }
 
+    /// Returns when the broker has accepted our certificate, which in TLS 1.3 it looks at after we believe to be connected. Nothing is said beyond the
+    /// handshake.
+    pub async fn accepted(&self) -> Result<(), DialError> {
+        loop {
+            if let Some(end) = self.path.close_reason() {
+                return Err(of_end(&self.address, &end));
+            }
+            if self.path.is_confirmed() {
+                return Ok(());
+            }
+            // When it ends, the next look says how.
+            timeout(LOOK, self.path.closed()).await.ok();
+        }
+    }
+
     /// Returns when the broker has heard the end, or should have.
     pub async fn wait_idle(&self) {
         match &self.socket {
@@ -181,11 +203,10 @@ impl Dialled {
         }
     }
 
-    fn because(mut self, reason: String) -> Self {
-        self.why = Some(match self.why.take() {
-            Some(why) => format!("{reason}; {why}"),
-            None => reason,
-        });
+    fn because(mut self, cause: TransportCause, reason: &str) -> Self {
+        let via = self.via.as_ref().map_or_else(String::new, |proxy| format!("; through the proxy {proxy}"));
+        let detail = text::shown(&format!("{reason}{via}"), AGENT_TEXT_MAX);
+        self.why = Some(TransportReason { cause, detail });
         self
     }
 }
@@ -235,7 +256,10 @@ async fn both<F: Future<Output = Result<Dialled, DialError>>>(
                 (decided, _) => decided,
             },
             dialled = &mut over_tcp, if refused.is_none() => match dialled {
-                Ok(dialled) => return Ok(dialled.because(format!("UDP to {addr} got no answer"))),
+                Ok(dialled) => {
+                    let reason = format!("UDP to {addr} got no answer");
+                    return Ok(dialled.because(TransportCause::UdpSilent, &reason));
+                }
                 Err(tcp) if tcp.is_brokers_word() => {
                     return over_quic.await.map_err(|quic| more_telling(quic, tcp));
                 }
@@ -255,7 +279,10 @@ async fn after_quic(
     over_tcp: impl Future<Output = Result<Dialled, DialError>>,
 ) -> Result<Dialled, DialError> {
     match over_tcp.await {
-        Ok(dialled) => Ok(dialled.because(format!("QUIC failed: {quic}"))),
+        Ok(dialled) if matches!(quic, DialError::Silence { .. }) => {
+            Ok(dialled.because(TransportCause::UdpSilent, &quic.to_string()))
+        }
+        Ok(dialled) => Ok(dialled.because(TransportCause::QuicFailed, &format!("QUIC failed: {quic}"))),
         Err(tcp) => Err(more_telling(quic, tcp)),
     }
 }
@@ -270,7 +297,8 @@ fn more_telling(quic: DialError, tcp: DialError) -> DialError {
     if tcp.weight() > quic.weight() { tcp } else { quic }
 }
 
-async fn resolve(addr: &str) -> Result<VecDeque<SocketAddr>, DialError> {
+/// The addresses of `host:port` that a dial tries, in the order in which it does.
+pub async fn resolve(addr: &str) -> Result<VecDeque<SocketAddr>, DialError> {
     let failed = |reason: String| DialError::Resolve { addr: addr.into(), reason };
     let found = timeout(DIAL_DEADLINE, tokio::net::lookup_host(addr))
         .await
@@ -329,6 +357,17 @@ where
                 return Err(telling.unwrap_or_else(|| DialError::Silence { addr: addr.into() }));
             }
             None => {}
+        }
+    }
+}
+
+/// What the end of a path that nobody had said anything on means.
+fn of_end(addr: &str, end: &PathEnd) -> DialError {
+    match end {
+        PathEnd::Closed(code) => DialError::Refused { code: *code },
+        PathEnd::Tls(alert) => explain_alert(addr, *alert),
+        PathEnd::Reset | PathEnd::TimedOut | PathEnd::Other(_) => {
+            DialError::Failed { addr: addr.into(), reason: end.to_string() }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a tunnel that stood, by draining, a restarted broker or a dead path | dial within half a second, once per stable uptime |
 //! | dials to a broker that drains, and for half a minute after it was said to | flat pauses of 100 to 500 ms |
+//! | a broker that said no (`overloaded`, `internal`, …), however long a tunnel stood before | 1 to 5 s, or more by the backoff |
 //! | a dial, or anything for the second time in a row | full-jitter backoff |
 //! | `revoked`, `displaced`, `wrong_installation` | stop, and say why |
 //!
@@ -26,6 +27,8 @@ const FIRST: Duration = Duration::from_millis(500);
 const DRAINING: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
 /// For how long that is believed.
 const DRAINING_FOR: Duration = Duration::from_secs(30);
+/// Least pause after a broker that is there and said no: it closes all its tunnels when it is overloaded, and must not have them back at once.
+const REFUSED: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 /// Uptime that forgets failures.
 const STABLE: Duration = Duration::from_secs(10);
 
@@ -189,11 +192,12 @@ impl Dialler {
             }
             return part(FIRST, random);
         }
-        if !stood && self.draining_until.is_some_and(|until| now < until) {
-            let [least, most] = DRAINING;
-            return least + part(most - least, random);
+        let is_refusal = is_refusal(end);
+        if !is_refusal && !stood && self.draining_until.is_some_and(|until| now < until) {
+            return between(DRAINING, random);
         }
-        self.backoff.failed(now, random)
+        let delay = self.backoff.failed(now, random);
+        if is_refusal { delay.max(between(REFUSED, random)) } else { delay }
     }
 
     /// Control says that this machine is no more.
@@ -213,6 +217,15 @@ impl Dialler {
 /// A uniformly drawn part of `whole`.
 fn part(whole: Duration, random: u32) -> Duration {
     whole.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+fn between([least, most]: [Duration; 2], random: u32) -> Duration {
+    least + part(most - least, random)
+}
+
+/// Whether a broker answered, and with something else than that it goes away or another one takes over.
+fn is_refusal(end: End) -> bool {
+    matches!(end, End::Closed(_)) && !is_worth_a_quick_dial(end)
 }
 
 /// Whether the other end is likely to answer at once: it went away in order, or has come back, or only the path changed.
@@ -329,10 +342,49 @@ mod tests {
         }
         dialler.handle_online(at);
         at += STABLE;
-        dialler.handle_end(End::Closed(Some(CloseCode::Overloaded)), at, MOST);
-        assert_eq!(wait_of(&mut dialler, at), Duration::ZERO);
+        dialler.handle_end(End::Lost, at, MOST);
+        assert_eq!(wait_of(&mut dialler, at), FIRST);
         dialler.handle_end(End::Unreachable, at, MOST);
         assert_eq!(wait_of(&mut dialler, at), BASE);
+    }
+
+    /// What a broker that is there closes tunnels and dials with, a code of a newer one included.
+    const REFUSALS: [Option<CloseCode>; 5] = [
+        Some(CloseCode::Overloaded),
+        Some(CloseCode::Internal),
+        Some(CloseCode::ProtocolError),
+        Some(CloseCode::LimitReached),
+        None,
+    ];
+
+    #[test]
+    fn a_broker_that_is_overloaded_is_left_alone_for_seconds_however_long_the_tunnel_stood() {
+        let now = Instant::now();
+        for code in REFUSALS {
+            for (random, expected) in [(0, REFUSED[0]), (MOST, REFUSED[1])] {
+                for uptime in [Duration::ZERO, STABLE, STABLE * 10_000] {
+                    let (mut dialler, gone) = (online(now), now + uptime);
+                    dialler.handle_end(End::Closed(code), gone, random);
+                    assert_eq!(wait_of(&mut dialler, gone), expected, "{code:?} after {uptime:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_broker_that_goes_on_refusing_is_asked_ever_more_rarely_even_while_another_drains() {
+        let mut now = Instant::now();
+        let mut dialler = online(now);
+        now += STABLE;
+        dialler.handle_end(End::Closed(Some(CloseCode::Draining)), now, MOST);
+        let mut waits = Vec::new();
+        for _ in 0..9 {
+            now += wait_of(&mut dialler, now);
+            assert_eq!(dialler.poll(now), Action::Dial);
+            dialler.handle_end(End::Closed(Some(CloseCode::Overloaded)), now, MOST);
+            waits.push(wait_of(&mut dialler, now).as_secs());
+        }
+        assert_eq!(waits, [5, 5, 5, 5, 5, 8, 16, 30, 30]);
     }
 
     #[test]
@@ -364,7 +416,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_happens_no_wait_is_above_the_cap(
-            events in prop::collection::vec((0u8..4, any::<u32>(), 0u64..40_000), 1..200),
+            events in prop::collection::vec((0u8..5, any::<u32>(), 0u64..40_000), 1..200),
         ) {
             let mut now = Instant::now();
             let mut dialler = Dialler::new(now);
@@ -377,6 +429,11 @@ mod tests {
                     0 => dialler.handle_online(now),
                     1 => dialler.handle_end(End::Lost, now, random),
                     2 => dialler.handle_end(End::Unreachable, now, random),
+                    3 => {
+                        let code = REFUSALS.get(random as usize % REFUSALS.len()).copied().flatten();
+                        dialler.handle_end(End::Closed(code), now, random);
+                        prop_assert!(matches!(dialler.poll(now), Action::WaitUntil(until) if until >= now + REFUSED[0]));
+                    }
                     _ => dialler.handle_wake(now),
                 }
                 now += Duration::from_millis(pause_ms);

@@ -48,6 +48,12 @@ pub enum ProxyError {
     /// Not a URL.
     #[error("HTTPS_PROXY is not a URL like http://proxy.example:3128")]
     NotAUrl,
+    /// A proxy that is itself spoken to over TLS.
+    #[error("HTTPS_PROXY names an https:// proxy, and only http:// ones are spoken to")]
+    Tls,
+    /// A SOCKS proxy.
+    #[error("HTTPS_PROXY names a SOCKS proxy, and only http:// ones are spoken to")]
+    Socks,
     /// Neither `http` nor nothing.
     #[error("HTTPS_PROXY names a proxy of another kind than http://")]
     Scheme,
@@ -57,8 +63,11 @@ impl Proxy {
     fn parse(text: &str) -> Result<Self, ProxyError> {
         let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let url = Url::parse(&with_scheme).map_err(|_| ProxyError::NotAUrl)?;
-        if url.scheme() != "http" {
-            return Err(ProxyError::Scheme);
+        match url.scheme() {
+            "http" => {}
+            "https" => return Err(ProxyError::Tls),
+            scheme if scheme.starts_with("socks") => return Err(ProxyError::Socks),
+            _ => return Err(ProxyError::Scheme),
         }
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or(ProxyError::NotAUrl)?;
         let port = url.port_or_known_default().ok_or(ProxyError::NotAUrl)?;
@@ -200,6 +209,11 @@ impl Proxies {
         Self::new(https_proxy.as_deref(), no_proxy.as_deref())
     }
 
+    /// The proxy that is named, wherever it leads.
+    pub fn named(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
+    }
+
     /// The proxy that leads to `target`, `host:port`; none when it is dialled straight.
     pub fn towards(&self, target: &str) -> Option<&Proxy> {
         let proxy = self.proxy.as_ref()?;
@@ -303,8 +317,15 @@ mod tests {
         let proxies = proxies("http://ada:secret@proxy.example", "");
         assert!(!format!("{proxies:?}").contains("secret") && !format!("{proxies:?}").contains("Basic"));
         assert_eq!(proxies.towards("b.example:1").unwrap().to_string(), "proxy.example:80");
-        for bad in ["socks5://ada:secret@p.example", "http://ada:secret@"] {
+        for (bad, expected) in [
+            ("socks5://ada:secret@p.example", ProxyError::Socks),
+            ("SOCKS5h://ada:secret@p.example", ProxyError::Socks),
+            ("https://ada:secret@p.example", ProxyError::Tls),
+            ("ftp://ada:secret@p.example", ProxyError::Scheme),
+            ("http://ada:secret@", ProxyError::NotAUrl),
+        ] {
             let error = Proxies::new(Some(bad), None).unwrap_err();
+            assert_eq!(error, expected);
             assert!(!error.to_string().contains("secret"), "{error}");
         }
     }

@@ -4,14 +4,17 @@
 //! early data could ride on (NW-05).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
 use rexec_shared::pki::{ALPN_TUNNEL, PkiError, private_key_der};
 use rexec_tunnel::quic::dial_id;
 use rustls::client::Resumption;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use thiserror::Error;
 
 use super::transport::transport_config;
@@ -51,10 +54,7 @@ pub fn client_config(
     certificate_pem: &str,
     key: &MachineKey,
 ) -> Result<ClientConfig, TlsError> {
-    let authority =
-        CertificateDer::from_pem_slice(authority_pem.as_bytes()).map_err(|_| TlsError::Authority)?;
-    let mut roots = RootCertStore::empty();
-    roots.add(authority).map_err(|_| TlsError::Authority)?;
+    let roots = roots(authority_pem)?;
     let chain = CertificateDer::pem_slice_iter(certificate_pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| TlsError::Certificate)?;
@@ -67,6 +67,27 @@ pub fn client_config(
     config.enable_early_data = false;
     config.resumption = Resumption::disabled();
     Ok(config)
+}
+
+/// Whether the authority has signed the certificate for a machine, as a broker looks at it while it is good: at `at`, Unix seconds.
+pub fn check_issuer(authority_pem: &str, certificate_pem: &str, at: u64) -> Result<(), TlsError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(authority_pem)?), provider)
+        .build()
+        .map_err(|_| TlsError::Authority)?;
+    let certificate =
+        CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|_| TlsError::Certificate)?;
+    let at = UnixTime::since_unix_epoch(Duration::from_secs(at));
+    verifier.verify_client_cert(&certificate, &[], at)?;
+    Ok(())
+}
+
+fn roots(authority_pem: &str) -> Result<RootCertStore, TlsError> {
+    let authority =
+        CertificateDer::from_pem_slice(authority_pem.as_bytes()).map_err(|_| TlsError::Authority)?;
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).map_err(|_| TlsError::Authority)?;
+    Ok(roots)
 }
 
 /// QUIC of the tunnel.
@@ -131,5 +152,16 @@ mod tests {
         let (key, other) = (MachineKey::generate().unwrap(), MachineKey::generate().unwrap());
         let certificate = certificate(&authority, &other);
         assert!(client_config(authority.certificate_pem(), &certificate, &key).is_err());
+    }
+
+    #[test]
+    fn a_certificate_of_another_authority_is_noticed_before_dialling() {
+        let (ours, theirs, key) = (authority(), authority(), MachineKey::generate().unwrap());
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let check =
+            |issuer: &Authority, at| check_issuer(ours.certificate_pem(), &certificate(issuer, &key), at);
+        assert!(check(&ours, now).is_ok());
+        assert!(check(&theirs, now).is_err());
+        assert!(check(&ours, now + 48 * 3600).is_err(), "nor is it good for ever");
     }
 }

@@ -153,6 +153,7 @@ async fn greet(
         os: facts.os,
         arch: facts.arch,
         hostname: facts.hostname,
+        transport_reason: tunnel.dialled.why.clone(),
         sessions: fitting(host.sessions),
     };
     tunnel.tell(&AgentMessage::Hello(hello)).await.map_err(|ending| tunnel.unwelcome(ending))?;

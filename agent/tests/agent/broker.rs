@@ -134,6 +134,7 @@ impl Agent {
             os: String::new(),
             arch: String::new(),
             hostname: String::new(),
+            transport_reason: None,
             sessions: Vec::new(),
         };
         let mut agent = Self { connection, hello, send, recv, decoder: Decoder::new() };

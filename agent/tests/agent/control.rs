@@ -99,7 +99,7 @@ impl Control {
     }
 }
 
-/// Serves POSTs: `handle(path, body)` gives status, content type and body.
+/// Serves requests: `handle(path, body)` gives status, content type and body.
 pub(crate) fn serve(handle: impl Fn(&str, &[u8]) -> Answer + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -171,6 +171,7 @@ fn answer(script: &mut Script, path: &str, body: &[u8]) -> Answer {
             let join_token = (status == DeviceStatus::Approved).then(|| TOKEN.to_owned());
             ok(200, &DevicePollAnswer { status, join_token })
         }
+        "/api/installation" => ok(200, &json!({ "name": "Rexec", "version": "0.1.0", "time": script.now() })),
         "/api/agent/enrol" => enrol(script, body),
         "/api/agent/renew" => renew(script, body),
         "/api/agent/unregister" => leave(script, body),

@@ -11,7 +11,7 @@ use rexec_agent::uplink::proxy::Proxies;
 use rexec_shared::close::CloseCode;
 use rexec_shared::frame::Decoder;
 use rexec_shared::pki::ALPN_TUNNEL;
-use rexec_shared::tunnel::{AgentMessage, BrokerMessage, Hello, Welcome};
+use rexec_shared::tunnel::{AgentMessage, BrokerMessage, Hello, TransportCause, Welcome};
 use rexec_tunnel::{Path, PathEnd, RecvStream, SendStream, tcp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
@@ -21,7 +21,7 @@ use crate::support::in_time;
 use crate::tunnel::Machine;
 
 /// A broker's end of tunnels over TCP; packets to the same UDP port vanish, as behind a firewall.
-struct TcpBroker {
+pub(crate) struct TcpBroker {
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     silence: Option<std::net::UdpSocket>,
@@ -37,7 +37,7 @@ struct TcpAgent {
 }
 
 impl TcpBroker {
-    async fn start(machine: &Machine) -> Self {
+    pub(crate) async fn start(machine: &Machine) -> Self {
         let (authority, installation) =
             machine.control.get(|script| (script.authority(), script.installation));
         let identity = authority.broker(installation, SystemTime::now()).unwrap();
@@ -47,8 +47,43 @@ impl TcpBroker {
         Self { listener, tls, silence: Some(silence) }
     }
 
-    fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.listener.local_addr().unwrap().port()
+    }
+
+    /// Shakes hands with everybody, on UDP too if told so; counts what is opened beyond that.
+    pub(crate) fn shake_hands(mut self, machine: &Machine, over_udp: bool) -> Arc<AtomicUsize> {
+        let (authority, installation) =
+            machine.control.get(|script| (script.authority(), script.installation));
+        let opened = Arc::new(AtomicUsize::new(0));
+        if over_udp {
+            self.silence = None;
+            let quic = Broker::start_at(&authority, installation, self.listener.local_addr().unwrap());
+            let count = Arc::clone(&opened);
+            tokio::spawn(async move {
+                while let Some(incoming) = quic.endpoint.accept().await {
+                    let count = Arc::clone(&count);
+                    tokio::spawn(async move {
+                        if let Ok(connection) = incoming.await {
+                            count_streams(Path::Quic(connection), &count).await;
+                        }
+                    });
+                }
+            });
+        }
+        let count = Arc::clone(&opened);
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = self.listener.accept().await {
+                let (tls, count) = (Arc::clone(&self.tls), Arc::clone(&count));
+                tokio::spawn(async move {
+                    if let Ok(path) = tcp::accept(socket, tls).await {
+                        count_streams(Path::Tcp(path), &count).await;
+                    }
+                });
+            }
+            drop(self.silence);
+        });
+        opened
     }
 
     async fn welcome(&self, tunnel: u64) -> TcpAgent {
@@ -66,6 +101,12 @@ impl TcpBroker {
             agent
         })
         .await
+    }
+}
+
+async fn count_streams(path: Path, count: &AtomicUsize) {
+    while path.accept_bi().await.is_ok() {
+        count.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -104,8 +145,17 @@ async fn where_udp_vanishes_the_agent_is_online_over_tcp_within_two_seconds_and_
     let status = machine.host.state("online").await;
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!((status.tunnel, status.transport.as_deref()), (Some(7), Some("tcp")));
-    assert!(status.why.is_some_and(|why| why.contains("UDP to 127.0.0.1") && why.contains("no answer")));
-    assert_eq!(agent.hello.as_ref().unwrap().machine, machine.control.get(|script| script.name).machine);
+    assert!(
+        status.why.as_ref().is_some_and(|why| why.contains("UDP to 127.0.0.1") && why.contains("no answer"))
+    );
+    let hello = agent.hello.as_ref().unwrap();
+    assert_eq!(hello.machine, machine.control.get(|script| script.name).machine);
+    let told = hello.transport_reason.clone().unwrap();
+    assert_eq!(
+        (told.cause, Some(told.detail)),
+        (TransportCause::UdpSilent, status.why),
+        "the broker is told the same"
+    );
 
     let (mut send, mut recv) = agent.path.open_bi().await.unwrap();
     send.write_all(b"hello").await.unwrap();
@@ -134,6 +184,7 @@ async fn when_quic_comes_back_the_tunnel_moves_there_and_the_old_ones_displaceme
     let address = broker.listener.local_addr().unwrap();
     let quic = Broker::start_at(&authority, installation, address);
     let new = quic.accept().await;
+    assert_eq!(new.hello.transport_reason, None);
     // As a broker does it: the older tunnel is closed before the newer one is welcomed.
     old.path.close(CloseCode::Displaced);
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -166,7 +217,10 @@ async fn a_tunnel_that_was_bettered_is_left_even_when_the_broker_does_not_close_
 }
 
 /// A CONNECT proxy that leads everything to one port of this machine; what it was asked goes to the log.
-async fn proxy(to_port: u16, answer: &'static str) -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
+pub(crate) async fn proxy(
+    to_port: u16,
+    answer: &'static str,
+) -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (log, asked) = tokio::sync::mpsc::unbounded_channel();
@@ -192,7 +246,7 @@ async fn proxy(to_port: u16, answer: &'static str) -> (u16, tokio::sync::mpsc::U
     (port, asked)
 }
 
-const CONNECTED: &str = "HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n";
+pub(crate) const CONNECTED: &str = "HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn through_a_proxy_the_brokers_name_need_not_resolve_here_and_the_password_stays_unseen() {
@@ -201,7 +255,9 @@ async fn through_a_proxy_the_brokers_name_need_not_resolve_here_and_the_password
     let (port, mut asked) = proxy(broker.port(), CONNECTED).await;
     machine.dial("broker.invalid:7443");
     machine.start_with(proxied(&format!("http://ada:secret@127.0.0.1:{port}"), "other.invalid"));
-    let _agent = broker.welcome(7).await;
+    let agent = broker.welcome(7).await;
+    let told = agent.hello.as_ref().unwrap().transport_reason.clone().unwrap();
+    assert!(told.detail.contains("through the proxy"), "{told:?}");
     let status = machine.host.state("online").await;
     assert_eq!(status.transport.as_deref(), Some("tcp"));
     assert_eq!(status.broker.as_deref(), Some("broker.invalid:7443"));

@@ -5,6 +5,7 @@
 mod broker;
 mod command_line;
 mod control;
+mod doctor;
 mod fallback;
 mod installer;
 mod processes;

@@ -120,6 +120,7 @@ mod tests {
             tunnel,
             address: String::new(),
             transport: "quic".into(),
+            transport_reason: None,
             agent_version: String::new(),
             os: String::new(),
             arch: String::new(),

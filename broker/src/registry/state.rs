@@ -312,6 +312,8 @@ impl<C: Clone> State<C> {
             tunnel: number,
             address: new.address,
             transport: new.transport.name().to_owned(),
+            // What carries the tunnel is seen here; an agent over QUIC has nothing to explain.
+            transport_reason: new.hello.transport_reason.filter(|_| new.transport == Transport::Tcp),
             agent_version: new.hello.agent_version,
             os: new.hello.os,
             arch: new.hello.arch,

@@ -46,6 +46,7 @@ impl Bench {
             os: "linux".into(),
             arch: "x86_64".into(),
             hostname: "test".into(),
+            transport_reason: None,
             sessions: Vec::new(),
         };
         let name = MachineName { org: self.org, machine: self.machine };

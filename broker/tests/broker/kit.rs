@@ -14,7 +14,7 @@ use rexec_shared::frame::Decoder;
 use rexec_shared::message::{Attach, Open, SessionKind, Spec, ViewerMessage};
 use rexec_shared::pki::{self, ALPN_TUNNEL, Authority, Identity, MachineName, broker_name};
 use rexec_shared::ticket::{Actor, ActorKind, Capability, Claims, Feed, PublicKey, Revocation, Signer};
-use rexec_shared::tunnel::{AgentMessage, BrokerMessage, Hello};
+use rexec_shared::tunnel::{AgentMessage, BrokerMessage, Hello, TransportCause, TransportReason};
 use rexec_tunnel::quic::{RANDOM, dial_id};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -31,6 +31,11 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) fn unix_ms() -> u64 {
     u64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+/// What an agent says whose UDP does not get through.
+pub(crate) fn udp_silent() -> TransportReason {
+    TransportReason { cause: TransportCause::UdpSilent, detail: "UDP got no answer".into() }
 }
 
 /// What an installation keeps.
@@ -315,6 +320,8 @@ impl Agent {
             os: "linux".into(),
             arch: "x86_64".into(),
             hostname: "laptop".into(),
+            // Over QUIC there is nothing to explain, whoever explains it.
+            transport_reason: Some(udp_silent()),
             sessions: Vec::new(),
         };
         self.say(&AgentMessage::Hello(hello)).await;

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::handshakes::self_signed;
-use crate::kit::{Agent, DEADLINE, Installation, Rig, Viewer, pattern};
+use crate::kit::{Agent, DEADLINE, Installation, Rig, Viewer, pattern, udp_silent};
 
 async fn connect(rig: &Rig, tls: rustls::ClientConfig, server_name: &str) -> Result<TcpPath, HandshakeError> {
     let socket = TcpStream::connect(rig.broker.tunnel_addr()).await.unwrap();
@@ -64,6 +64,7 @@ impl TcpAgent {
             os: "linux".into(),
             arch: "x86_64".into(),
             hostname: "laptop".into(),
+            transport_reason: Some(udp_silent()),
             sessions: Vec::new(),
         };
         let mut bytes = BytesMut::new();
@@ -110,8 +111,9 @@ async fn an_agent_over_tcp_is_welcomed_carries_a_stream_and_is_displaced_by_a_ne
     let machine = Uuid::new_v4();
     let (agent, number) = TcpAgent::dial(&rig, machine).await;
     match rig.event().await {
-        FromBroker::TunnelUp { machine: of, tunnel, transport, .. } => {
+        FromBroker::TunnelUp { machine: of, tunnel, transport, transport_reason, .. } => {
             assert_eq!((of, tunnel, transport.as_str()), (machine, number, "tcp"));
+            assert_eq!(transport_reason, Some(udp_silent()));
         }
         other => panic!("{other:?}"),
     }

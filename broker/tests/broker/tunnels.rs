@@ -31,9 +31,18 @@ async fn an_agent_is_welcomed_and_control_is_told_of_its_tunnel_and_its_end() {
     let machine = Uuid::new_v4();
     let agent = Agent::dial(&rig, machine).await;
     match rig.event().await {
-        FromBroker::TunnelUp { machine: of, org, tunnel, hostname, transport, address, .. } => {
+        FromBroker::TunnelUp {
+            machine: of,
+            org,
+            tunnel,
+            hostname,
+            transport,
+            transport_reason,
+            address,
+            ..
+        } => {
             assert_eq!((of, org, tunnel), (machine, rig.installation.org, agent.number));
-            assert_eq!((hostname.as_str(), transport.as_str()), ("laptop", "quic"));
+            assert_eq!((hostname.as_str(), transport.as_str(), transport_reason), ("laptop", "quic", None));
             assert_eq!(address, agent.endpoint.local_addr().unwrap().to_string());
         }
         other => panic!("{other:?}"),

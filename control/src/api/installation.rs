@@ -25,6 +25,8 @@ pub struct Installation {
     pub signed_in: bool,
     /// Where people and agents find it.
     pub public_url: String,
+    /// Its clock, Unix milliseconds: a machine's must not be a minute from it.
+    pub time: u64,
 }
 
 /// What anybody may know of this installation.
@@ -46,5 +48,6 @@ pub(super) async fn get_installation(
         setup_needed: setup::is_needed(app.db()).await?,
         signed_in: caller.is_ok(),
         public_url: app.public_origin(),
+        time: app.now().unix_ms(),
     }))
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use rexec_shared::tunnel::SessionInfo;
+use rexec_shared::tunnel::{SessionInfo, TransportReason};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DbErr, IntoActiveModel as _, QueryFilter as _,
@@ -63,6 +63,9 @@ pub struct Machine {
     /// `quic` or `tcp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transport: Option<String>,
+    /// Why it is not `quic`, as its agent says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport_reason: Option<TransportReason>,
     /// Round trip between broker and agent, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
@@ -90,6 +93,10 @@ impl Machine {
             online_since: row.online_since.filter(|_| online),
             address: row.address.filter(|_| online),
             transport: row.transport.filter(|_| online),
+            transport_reason: row
+                .transport_reason
+                .filter(|_| online)
+                .and_then(|reason| serde_json::from_value(reason).ok()),
             rtt_ms: live.rtt_ms,
             sessions: live.sessions,
         }

@@ -46,6 +46,8 @@ pub struct Model {
     pub address: Option<String>,
     /// `quic` or `tcp`.
     pub transport: Option<String>,
+    /// Why it is not `quic`: a JSON `TransportReason`.
+    pub transport_reason: Option<Json>,
 }
 
 /// Joins are written where they are needed.

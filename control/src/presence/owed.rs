@@ -85,6 +85,7 @@ mod tests {
             tunnel,
             address: String::new(),
             transport: String::new(),
+            transport_reason: None,
             agent_version: String::new(),
             os: String::new(),
             arch: String::new(),

@@ -125,6 +125,7 @@ on_both_databases! {
                 online_since: None,
                 address: None,
                 transport: None,
+                transport_reason: None,
             })
         });
         insert(app, rows.collect());

@@ -2,7 +2,7 @@
 
 use rexec_shared::broker_link::FromBroker;
 use rexec_shared::close::CloseCode;
-use rexec_shared::tunnel::SessionInfo;
+use rexec_shared::tunnel::{SessionInfo, TransportCause, TransportReason};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -15,6 +15,7 @@ fn up(agent: &TestAgent, tunnel: u64) -> FromBroker {
         tunnel,
         address: format!("192.0.2.{tunnel}:4433"),
         transport: "quic".to_owned(),
+        transport_reason: None,
         agent_version: "0.1.0".to_owned(),
         os: "linux".to_owned(),
         arch: "x86_64".to_owned(),
@@ -37,6 +38,17 @@ fn session() -> SessionInfo {
 
 fn told(agent: &TestAgent, tunnel: u64, sessions: Vec<SessionInfo>) -> FromBroker {
     FromBroker::Presence { machine: agent.machine, tunnel, sessions, rtt_ms: Some(12.5) }
+}
+
+/// A tunnel over TCP, and why.
+fn up_over_tcp(agent: &TestAgent, tunnel: u64, detail: &str) -> FromBroker {
+    let mut message = up(agent, tunnel);
+    if let FromBroker::TunnelUp { transport, transport_reason, .. } = &mut message {
+        *transport = "tcp".to_owned();
+        let (cause, detail) = (TransportCause::UdpSilent, detail.to_owned());
+        *transport_reason = Some(TransportReason { cause, detail });
+    }
+    message
 }
 
 fn shown(ada: &Browser<'_>, agent: &TestAgent) -> Value {
@@ -95,6 +107,30 @@ on_both_databases! {
             let shown = machine[field].as_str().expect("text");
             assert!(shown.len() <= 64 && !shown.contains(|c: char| c.is_control() || c == '<'), "{shown:?}");
         }
+    }
+
+    fn why_a_tunnel_is_over_tcp_is_shown_as_long_as_it_is(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let agent = ada.enrol("box");
+        let why = json!({ "cause": "udp_silent", "detail": "UDP to 192.0.2.9:7443 got no answer" });
+        app.broker_says(up_over_tcp(&agent, 1, "UDP to 192.0.2.9:7443 got no answer"));
+        assert_eq!(shown(&ada, &agent)["transport_reason"], why);
+        app.broker_says(told(&agent, 1, vec![session()]));
+        assert_eq!(shown(&ada, &agent)["transport_reason"], why, "sessions come and go");
+        app.broker_says(up(&agent, 2));
+        assert!(shown(&ada, &agent).get("transport_reason").is_none(), "the tunnel has moved to QUIC");
+        app.broker_says(up_over_tcp(&agent, 3, ""));
+        app.broker_says(down(&agent, 3));
+        assert!(shown(&ada, &agent).get("transport_reason").is_none(), "nothing to explain while it is offline");
+    }
+
+    fn ma_08_out_06_why_a_tunnel_is_over_tcp_is_made_inert(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let agent = ada.enrol("box");
+        app.broker_says(up_over_tcp(&agent, 1, &("\u{1b}[2J\u{202e}\u{e0041}no answer\r\n".to_owned() + &"x".repeat(5_000))));
+        let machine = shown(&ada, &agent);
+        let detail = machine["transport_reason"]["detail"].as_str().expect("text");
+        assert!(detail.starts_with("[2Jno answerxx") && detail.len() == 256, "{detail:?}");
     }
 
     fn ma_08_titles_of_sessions_are_made_inert(app) {

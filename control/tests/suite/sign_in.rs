@@ -180,6 +180,7 @@ fn big_machine() -> rexec_control::api::machines::Machine {
         online_since: None,
         address: None,
         transport: None,
+        transport_reason: None,
         rtt_ms: None,
         sessions: Vec::new(),
     }

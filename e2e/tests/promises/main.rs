@@ -8,10 +8,12 @@
 //! | [`revocation`] | what is revoked is cut off within two seconds |
 //! | [`tickets`] | what opens a shell, and all that does not |
 //! | [`evil_broker`] | a broker that was taken over opens no shell |
+//! | [`doctor`] | what stands in a machine's way is found and named |
 //! | [`enrolment`] | how a machine comes in: approval, installer, tokens |
 //! | [`secrets`] | no secret in a log, no listening port on a machine |
 
 mod bytes;
+mod doctor;
 mod enrolment;
 mod evil_broker;
 mod faults;

@@ -13,6 +13,7 @@ const installation = {
   setup_needed: true,
   signed_in: false,
   public_url: 'http://localhost:8080',
+  time: 1_795_343_836_123,
 };
 
 function answering(status: number, body: unknown, headers: Record<string, string> = {}) {
@@ -117,6 +118,17 @@ describe('machine list', () => {
     });
     expect(container.querySelector('img')).toBeNull();
     expect(screen.getByTestId('machine-name').textContent).toBe(evil);
+  });
+
+  it('a machine over TCP says why it is not over QUIC, and one over QUIC has nothing to say', () => {
+    const reason = { cause: 'udp_silent', detail: '<b>UDP</b> got no answer' } as const;
+    const machines = [
+      sampleMachine({ id: 'a', transport: 'tcp', transport_reason: reason }),
+      sampleMachine({ id: 'b', transport: 'quic' }),
+    ];
+    render(MachineList, { machines, ready: true, onaction: vi.fn(), ontag: vi.fn() });
+    const told = screen.getAllByTestId('not-quic').map((mark) => mark.title);
+    expect(told).toEqual(['TCP — no answer over UDP (<b>UDP</b> got no answer)']);
   });
 
   it('an id from outside stays one segment of the address', () => {

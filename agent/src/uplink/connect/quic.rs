@@ -115,6 +115,7 @@ async fn handshake(
             path: Path::Quic(connection),
             socket: Some(socket),
             address: address.to_string(),
+            via: None,
             why: None,
         });
     }

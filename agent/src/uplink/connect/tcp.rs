@@ -77,7 +77,7 @@ async fn through(
     };
     let socket = race(addr, addresses, attempt).await?;
     let mut dialled = secure(addr, addr.to_owned(), socket, name, config).await?;
-    dialled.why = Some(format!("through the proxy {proxy}"));
+    dialled.via = Some(proxy.to_string());
     Ok(dialled)
 }
 
@@ -107,7 +107,7 @@ async fn secure(
     config: &Arc<ClientConfig>,
 ) -> Result<Dialled, DialError> {
     let path = tcp::connect(socket, name, Arc::clone(config)).await.map_err(|error| explain(addr, &error))?;
-    Ok(Dialled { path: Path::Tcp(path), socket: None, address: shown, why: None })
+    Ok(Dialled { path: Path::Tcp(path), socket: None, address: shown, via: None, why: None })
 }
 
 fn failed(addr: &str, error: &std::io::Error) -> DialError {

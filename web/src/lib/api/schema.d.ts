@@ -488,6 +488,11 @@ export interface components {
             setup_needed: boolean;
             /** @description Whether the caller is signed in. */
             signed_in: boolean;
+            /**
+             * Format: int64
+             * @description Its clock, Unix milliseconds: a machine's must not be a minute from it.
+             */
+            time: number;
             /** @description Version of this control. */
             version: string;
         };
@@ -581,6 +586,7 @@ export interface components {
             tags: string[];
             /** @description `quic` or `tcp`. */
             transport?: string | null;
+            transport_reason?: components["schemas"]["TransportReason"] | null;
         };
         /** @description What to change of a machine; what is left out stays. */
         MachineChange: {
@@ -773,6 +779,18 @@ export interface components {
         };
         /** Format: date-time */
         Timestamp: string;
+        /**
+         * @description What kept a tunnel from QUIC.
+         * @enum {string}
+         */
+        TransportCause: "udp_silent" | "quic_failed" | "unknown";
+        /** @description Why a tunnel runs over TCP and not over QUIC, as its agent saw it: shown to people, and nothing is decided by it. */
+        TransportReason: {
+            /** @description What kept QUIC away. */
+            cause: components["schemas"]["TransportCause"];
+            /** @description The same with addresses and errors, in the agent's words; untrusted text of at most 256 characters. */
+            detail: string;
+        };
         /** @description What an agent pins and where it dials. */
         TunnelTarget: {
             /** @description `host:port` of the broker, UDP. */

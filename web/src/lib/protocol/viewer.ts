@@ -229,10 +229,11 @@ export class ViewerMachine {
 
   /** A better transport than the one that is attached is open. Returns its number; null: it is not wanted. */
   better(now: number): number | null {
-    const message = this.#phase.at === 'live' && !this.#move ? this.#firstMessage() : null;
+    const n = this.#attempts + 1;
+    const message = this.#phase.at === 'live' && !this.#move ? this.#firstMessage(n) : null;
     if (!message) return null;
-    this.#attempts += 1;
-    this.#move = new Move(this.#attempts, message, now + MOVE_TIMEOUT_MS);
+    this.#attempts = n;
+    this.#move = new Move(n, message, now + MOVE_TIMEOUT_MS);
     this.#contested = true;
     return this.#move.n;
   }

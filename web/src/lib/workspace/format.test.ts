@@ -23,6 +23,8 @@ it('a carrier is named, and one that is not the best says why', () => {
     name: 'TLS over TCP',
     why: expect.stringContaining('UDP'),
   });
+  const reason = { cause: 'udp_silent', detail: '' } as const;
+  expect(carrierOf('tcp', reason)?.why).toMatch(/^TCP — no answer over UDP\. /);
   expect([carrierOf(null), carrierOf(undefined), carrierOf('pigeon')]).toEqual([null, null, null]);
 });
 

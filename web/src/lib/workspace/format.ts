@@ -1,4 +1,5 @@
 /** Numbers for people. */
+import { notQuic, type TransportReason } from '$lib/machines/transport';
 
 const KIB = 1024;
 
@@ -30,11 +31,13 @@ export interface Carrier {
 }
 
 /** The carrier control names; null for one this page does not know, or none. */
-export function carrierOf(transport: string | null | undefined): Carrier | null {
+export function carrierOf(
+  transport: string | null | undefined,
+  reason?: TransportReason,
+): Carrier | null {
   if (transport === 'quic') return { name: 'QUIC', why: null };
   if (transport !== 'tcp') return null;
-  const why =
-    'UDP does not get through between this machine and the broker. QUIC is tried again by itself.';
+  const why = `TCP — ${notQuic(reason)}. QUIC is tried again by itself.`;
   return { name: 'TLS over TCP', why };
 }
 
