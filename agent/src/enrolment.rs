@@ -5,7 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use rexec_shared::enrol::{DeviceAnswer, DeviceRequest, DeviceStatus, EnrolAnswer, EnrolRequest};
+use rexec_shared::enrol::{
+    DeviceAnswer, DeviceRequest, DeviceStatus, EnrolAnswer, EnrolRequest, all_brokers,
+};
 use rexec_shared::pki::{MachineName, PkiError};
 use rexec_shared::ticket::PublicKey;
 use rustls_pki_types::CertificateDer;
@@ -176,13 +178,11 @@ fn check(answer: &EnrolAnswer, key: &MachineKey) -> Result<(), EnrolError> {
     if MachineName::from_certificate(&der)? != (MachineName { org: answer.org, machine: answer.machine }) {
         return Err(EnrolError::Answer("its certificate names another machine"));
     }
-    if !answer
-        .tunnel
-        .addr
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-    {
-        return Err(EnrolError::Answer("its tunnel address is not host:port"));
+    let is_address = |addr: &String| {
+        addr.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    };
+    if !all_brokers(&answer.tunnel.addr, &answer.tunnel.addrs).iter().all(is_address) {
+        return Err(EnrolError::Answer("a tunnel address of it is not host:port"));
     }
     tls::client_config(&answer.tunnel.ca, &answer.certificate, key)?;
     tls::server_name(&answer.tunnel.server_name)?;

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use rexec_shared::backoff::Backoff;
-use rexec_shared::enrol::{RenewAnswer, RenewRequest};
+use rexec_shared::enrol::{RenewAnswer, RenewRequest, all_brokers};
 use rexec_shared::limits::{CERT_LIFE, CERT_RENEW};
 use rexec_shared::pki::{self, MachineName};
 use rustls_pki_types::CertificateDer;
@@ -36,8 +36,8 @@ pub struct Credentials {
     pub certificate: String,
     /// When it ends, Unix seconds.
     pub until: i64,
-    /// `host:port` of the broker.
-    pub addr: String,
+    /// `host:port` of each broker.
+    pub brokers: Vec<String>,
     /// Why the last renewal failed, or was not kept on disk.
     pub trouble: Option<String>,
     /// Control says that this machine is no more.
@@ -90,9 +90,9 @@ impl Renewal {
     pub fn new(profile: Profile, registration: Registration, key: MachineKey) -> (Self, RenewalHandle) {
         let certificate = profile.certificate().unwrap_or_default();
         let until = end_of(&certificate).unwrap_or(0);
-        let addr = registration.tunnel.addr.clone();
+        let brokers = all_brokers(&registration.tunnel.addr, &registration.tunnel.addrs);
         let (credentials, seen) =
-            watch::channel(Credentials { certificate, until, addr, trouble: None, is_revoked: false });
+            watch::channel(Credentials { certificate, until, brokers, trouble: None, is_revoked: false });
         let (wanted_in, wanted) = watch::channel(0);
         let renewal = Self { profile, registration, key, credentials, wanted, is_kept: true };
         (renewal, RenewalHandle { credentials: seen, wanted: wanted_in })
@@ -184,11 +184,12 @@ impl Renewal {
         tls::client_config(&self.registration.tunnel.ca, &answer.certificate, &self.key)
             .map_err(|error| error.to_string())?;
         let until = pki::not_after(&der).map_err(|error| error.to_string())?;
+        let brokers = all_brokers(&answer.addr, &answer.addrs);
         tracing::info!(until, "the certificate was renewed");
         self.is_kept = false;
         self.credentials.send_modify(|known| {
             known.certificate.clone_from(&answer.certificate);
-            known.addr.clone_from(&answer.addr);
+            known.brokers = brokers;
             known.until = until;
             known.trouble = None;
         });
@@ -200,16 +201,19 @@ impl Renewal {
         if self.is_kept {
             return Ok(());
         }
-        let (certificate, addr) = {
+        let (certificate, brokers) = {
             let known = self.credentials.borrow();
-            (known.certificate.clone(), known.addr.clone())
+            (known.certificate.clone(), known.brokers.clone())
         };
         let kept = self.profile.keep_certificate(&certificate).and_then(|()| {
-            if self.registration.tunnel.addr == addr {
+            let tunnel = &self.registration.tunnel;
+            let Some((first, _)) = brokers.split_first() else { return Ok(()) };
+            if all_brokers(&tunnel.addr, &tunnel.addrs) == brokers {
                 return Ok(());
             }
             let mut registration = self.registration.clone();
-            registration.tunnel.addr = addr;
+            registration.tunnel.addr.clone_from(first);
+            registration.tunnel.addrs.clone_from(&brokers);
             self.profile.keep_registration(&registration)?;
             self.registration = registration;
             Ok(())
@@ -250,7 +254,7 @@ mod tests {
         Credentials {
             certificate: String::new(),
             until,
-            addr: String::new(),
+            brokers: Vec::new(),
             trouble: None,
             is_revoked: false,
         }

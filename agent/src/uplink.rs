@@ -1,13 +1,14 @@
 //! The uplink: dials the broker, keeps one tunnel, and copies viewers' streams to the session host unread.
 //!
 //! It holds no truth. Killed at any moment, it takes no session with it: the host respawns it, the broker sees a newer tunnel, viewers resume.
-//! Decisions are in [`dial`], [`heartbeat`], [`proxy`] and [`upgrade`]; [`connect`] and [`tunnel`] move bytes between them and the network; [`tls`] says whom it trusts.
+//! Decisions are in `brokers`, [`dial`], [`heartbeat`], [`proxy`] and [`upgrade`]; [`connect`] and [`tunnel`] move bytes between them and the network; [`tls`] says whom it trusts.
 //!
 //! It lives as long as its host: its standard input is a pipe that the host holds, and ends with the host, however that ends.
 
 use std::convert::Infallible;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rexec_shared::close::CloseCode;
@@ -23,6 +24,7 @@ use crate::clock::{Skew, unix_ms};
 use crate::renewal::{Renewal, RenewalHandle};
 use crate::state::{MachineKey, Profile, Registration, StateError};
 
+mod brokers;
 pub mod connect;
 pub mod dial;
 pub mod heartbeat;
@@ -37,12 +39,13 @@ pub mod tunnel;
 pub mod upgrade;
 mod wake;
 
+use brokers::Choice;
 use connect::{Dialled, Target};
 use dial::{Action, Dialler, End, StopReason};
 use link::{Link, LinkError, LinkHandle};
 use proxy::Proxies;
 use tls::Secured;
-use tunnel::{Ending, Farewell, Tunnel};
+use tunnel::{Ending, Farewell, Tunnel, Who};
 use upgrade::{PROBE_FIRST, Upgrade};
 
 /// How long the uplink may take to say goodbye.
@@ -98,7 +101,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), UplinkError> {
     let registration = profile.registration()?.ok_or(UplinkError::NotRegistered)?;
-    let key = profile.key()?;
+    let (key, machine) = (profile.key()?, registration.machine);
     let (link, handle) = Link::connect(&profile.link_socket()?).await?;
     let (renewal, credentials) = Renewal::new(profile.clone(), registration.clone(), key.clone());
     let mut tasks = JoinSet::new();
@@ -118,6 +121,8 @@ pub async fn run(
         wake,
         lingering: JoinSet::new(),
         succeeded: CancellationToken::new(),
+        choice: Choice::new(machine),
+        highest: AtomicU64::new(0),
     };
     let ending = shutdown.child_token();
     let mut drive = std::pin::pin!(uplink.drive(&ending));
@@ -146,6 +151,10 @@ struct Uplink {
     lingering: JoinSet<()>,
     /// Tells it that its successor is there.
     succeeded: CancellationToken,
+    /// Which broker is dialled first.
+    choice: Choice,
+    /// The highest number that a tunnel of ours had.
+    highest: AtomicU64,
 }
 
 impl Uplink {
@@ -177,6 +186,9 @@ impl Uplink {
                         }
                         Err(ending) => ending,
                     };
+                    if let Some(broker) = &ending.broker {
+                        self.choice.handle_end(broker, ending.end, Instant::now());
+                    }
                     self.conclude(&mut dialler, ending);
                 }
                 Action::WaitUntil(until) => self.wait(&mut dialler, Some(until), shutdown).await,
@@ -208,21 +220,17 @@ impl Uplink {
     }
 
     async fn open(&self, viewer_socket: &Path) -> Result<Tunnel, Ending> {
-        let addr = self.broker();
-        self.tell_state("connecting", &format!("dialling {addr}"));
-        let tls = self.secured()?;
-        let target = Target {
-            addr: &addr,
-            server_name: &self.registration.tunnel.server_name,
-            tls: &tls,
-            proxy: self.settings.proxies.towards(&addr),
+        let brokers = self.choice.order(&self.renewal.credentials.borrow().brokers, Instant::now());
+        self.tell_state("connecting", &format!("dialling {}", brokers.join(", ")));
+        let (tls, proxies) = (&self.secured()?, &self.settings.proxies);
+        let server_name = &self.registration.tunnel.server_name;
+        let dial = |addr: String| async move {
+            let proxy = proxies.towards(&addr);
+            connect::dial(Target { addr: &addr, server_name, tls, proxy }).await
         };
-        let dialled = connect::dial(target).await.map_err(|error| Ending::of_dial(&error))?;
-        self.greet(dialled, viewer_socket).await
-    }
-
-    fn broker(&self) -> String {
-        self.renewal.credentials.borrow().addr.clone()
+        let dialled = connect::dial_any(&brokers, dial).await.map_err(|error| Ending::of_dial(&error))?;
+        let broker = dialled.broker.clone();
+        self.greet(dialled, viewer_socket).await.map_err(|ending| ending.at(&broker))
     }
 
     fn secured(&self) -> Result<Secured, Ending> {
@@ -236,8 +244,9 @@ impl Uplink {
     async fn greet(&self, dialled: Dialled, viewer_socket: &Path) -> Result<Tunnel, Ending> {
         let (address, why) = (dialled.address.clone(), dialled.why.clone().map(|why| why.detail));
         let before = unix_ms();
-        let (tunnel, welcome) =
-            tunnel::open(dialled, self.registration.machine, &self.link, viewer_socket).await?;
+        let who = Who { machine: self.registration.machine, after: self.highest.load(Ordering::Relaxed) };
+        let (tunnel, welcome) = tunnel::open(dialled, who, &self.link, viewer_socket).await?;
+        self.highest.fetch_max(welcome.tunnel, Ordering::Relaxed);
         let skew = Skew::measure(welcome.time, before, unix_ms());
         self.tell_online(&welcome, tunnel.transport(), &address, why, skew);
         Ok(tunnel)
@@ -261,6 +270,7 @@ impl Uplink {
                 Carried::Ended(ending) => {
                     // What changed while it stood was the tunnel's to act on, and hastens no dial.
                     self.wake.mark_unchanged();
+                    let ending = ending.at(tunnel.broker());
                     if ending.stands {
                         self.leave(tunnel, ending.end == End::Lost);
                     }
@@ -293,13 +303,14 @@ impl Uplink {
     ) -> Carried {
         let mut upgrade = Upgrade::new(self.settings.probe_first);
         upgrade.handle_online(tunnel.transport(), Instant::now(), rand::random());
+        let broker = tunnel.broker().to_owned();
         let mut wake = self.wake.clone();
         wake.mark_unchanged();
         let greeting = watch::Sender::new(Greeting::None);
         let mut telling = pin!(self.tell_certificates());
         let mut running = pin!(tunnel.run(&self.link, self.wake.clone()));
         loop {
-            let mut look = pin!(self.look(&mut upgrade, &mut wake, &greeting, viewer_socket));
+            let mut look = pin!(self.look(&broker, &mut upgrade, &mut wake, &greeting, viewer_socket));
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Carried::Stopped,
@@ -327,6 +338,7 @@ impl Uplink {
     /// Waits until it is time to look for QUIC, and looks once. `greeting` tells whether a new tunnel may displace the one that stands.
     async fn look(
         &self,
+        broker: &str,
         upgrade: &mut Upgrade,
         wake: &mut watch::Receiver<u64>,
         greeting: &watch::Sender<Greeting>,
@@ -338,9 +350,9 @@ impl Uplink {
                 Ok(()) = wake.changed() => upgrade.handle_wake(Instant::now()),
             }
         }
-        let (addr, name) = (self.broker(), &self.registration.tunnel.server_name);
+        let name = &self.registration.tunnel.server_name;
         let dialled = match self.secured() {
-            Ok(tls) => connect::quic::dial(&addr, name, &tls.quic).await.map_err(|error| error.to_string()),
+            Ok(tls) => connect::quic::dial(broker, name, &tls.quic).await.map_err(|error| error.to_string()),
             Err(ending) => Err(ending.detail),
         };
         let opened = match dialled {

@@ -149,6 +149,21 @@ impl Broker {
         self.inner.counters.counts()
     }
 
+    /// Tells control all that stands, as if for the first time: a link to it has begun anew.
+    pub async fn retell(&self) {
+        self.inner.registry.retell().await;
+    }
+
+    /// Whether agents may be at other brokers: viewers of a machine that is not here are sent away sooner then.
+    pub async fn beside_others(&self, others: bool) {
+        self.inner.registry.others(others).await;
+    }
+
+    /// Lets in the pages of these origins and no others, from here on.
+    pub fn allow_origins(&self, origins: Vec<String>) {
+        self.inner.viewer_door.allow_origins(origins);
+    }
+
     /// Shows another certificate to dials from here on; tunnels that stand are left alone.
     ///
     /// # Errors

@@ -90,10 +90,19 @@ pub(crate) const WEB_PER_PREFIX: usize = 1_024;
 pub(crate) const COMMANDS_MAX: usize = 1_024;
 /// Organisations whose feed and used tickets are remembered.
 pub(crate) const ORGS_MAX: usize = 65_536;
+/// How long an attach is held for a machine whose tunnel is not there, where it may be at another broker: longer than an agent whose tunnel
+/// was lost takes to come back.
+pub(crate) const HOLD_BESIDE_OTHERS: Duration = Duration::from_secs(3);
 /// Viewers held for one machine whose tunnel is away.
 pub(crate) const HELD_PER_MACHINE: usize = 64;
 /// Viewers held in all.
 pub(crate) const HELD_TOTAL: usize = 4_096;
+/// How far ahead of this broker's clock a number may be that an agent has had elsewhere, microseconds: clocks that differ by more are broken.
+pub(crate) const AFTER_AHEAD_MAX: u64 = 3_600_000_000;
+/// How long it is believed that a machine is at another broker: longer than its viewers take to ask control where.
+pub(crate) const MOVED_FOR: Duration = Duration::from_secs(60);
+/// Machines of which that is remembered.
+pub(crate) const MOVED_MAX: usize = TUNNELS_MAX;
 /// Stream events waiting for control; beyond it they are counted as lost.
 pub(crate) const STREAM_EVENTS_MAX: usize = 4_096;
 

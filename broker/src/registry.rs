@@ -32,6 +32,8 @@ enum Command {
     Presence { machine: Uuid, number: u64, sessions: Vec<SessionInfo>, rtt_ms: Option<f64> },
     Attach(Box<Attach<Carrier>>),
     Report(FromBroker),
+    Retell,
+    Others(bool),
     Drain { grace: Duration, elsewhere: bool },
     ClosePart(CloseCode, u32, oneshot::Sender<usize>),
 }
@@ -99,6 +101,16 @@ impl Registry {
     /// Something for control's audit.
     pub(crate) async fn report(&self, event: FromBroker) {
         self.send(Command::Report(event)).await;
+    }
+
+    /// Tells control all that stands, as if for the first time.
+    pub(crate) async fn retell(&self) {
+        self.send(Command::Retell).await;
+    }
+
+    /// Whether there are other brokers.
+    pub(crate) async fn others(&self, others: bool) {
+        self.send(Command::Others(others)).await;
     }
 
     /// Refuses what is new from here on and tells the agents how long streams have, and whether other brokers take them.
@@ -189,6 +201,8 @@ impl Task {
             }
             Command::Attach(attach) => self.state.handle_attach(*attach, now()),
             Command::Report(event) => self.state.report(event),
+            Command::Retell => self.state.handle_retell(),
+            Command::Others(others) => self.state.handle_others(others),
             Command::Drain { grace, elsewhere } => self.state.handle_drain(grace, elsewhere),
             Command::ClosePart(code, parts, reply) => {
                 self.state.close_part(code, parts);
@@ -205,7 +219,9 @@ impl Task {
                     tracing::warn!(%org, %error, "revocation feed not taken");
                 }
             }
-            ToBroker::Disconnect { machine, code } => self.state.handle_disconnect(machine, code),
+            ToBroker::Disconnect { machine, code, up_to } => {
+                self.state.handle_disconnect(machine, code, up_to, Instant::now());
+            }
         }
     }
 

@@ -313,6 +313,7 @@ mod tests {
                 detail: "ü".repeat(1_000),
             }),
             sessions: Vec::new(),
+            after: 0,
         };
         let clipped = clip(hello);
         assert_eq!(clipped.hostname.chars().count(), AGENT_TEXT_MAX);

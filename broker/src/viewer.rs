@@ -92,6 +92,11 @@ impl Door {
             Full::Prefix => NO_ROOM_FOR_ADDRESS,
         }
     }
+
+    /// See [`crate::Broker::allow_origins`].
+    pub(crate) fn allow_origins(&self, origins: Vec<String>) {
+        self.origins.replace(origins);
+    }
 }
 
 /// The route `GET /viewer`.

@@ -55,6 +55,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(me::get_me))
         .routes(routes!(machines::list_machines))
         .routes(routes!(machines::get_machine, machines::change_machine, machines::remove_machine))
+        .routes(routes!(machines::get_machine_broker))
         .routes(routes!(join_tokens::list_join_tokens, join_tokens::create_join_token))
         .routes(routes!(join_tokens::delete_join_token))
         .routes(routes!(tickets::create_ticket))

@@ -9,6 +9,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use http::{HeaderValue, StatusCode, header};
 use rexec_broker::{Broker, ViewerAddress};
+use rexec_shared::broker_link::LINK_PATH;
 use sea_orm::DatabaseConnection;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -25,12 +26,13 @@ use crate::auth::host::demand_own_host;
 use crate::auth::password::Passwords;
 use crate::auth::rate::{Budgets, Rate, SharedBudgets};
 use crate::auth::sign_in::SignInLimits;
+use crate::brokers::Brokers;
 use crate::error::ApiError;
 use crate::events::Hub;
 use crate::feed::Feeds;
 use crate::http as http_layer;
 use crate::keys::Keys;
-use crate::limits::{BODY_MAX, TICKET_EVERY, TICKETS_AT_ONCE};
+use crate::limits::{BODY_MAX, BROKER_TRIES_AT_ONCE, BROKER_TRY_EVERY, TICKET_EVERY, TICKETS_AT_ONCE};
 use crate::metrics::Metrics;
 use crate::presence::{Live, Refusals};
 use crate::secret::Vault;
@@ -51,8 +53,6 @@ pub struct Parts {
     pub installation: Uuid,
     /// The origin people use.
     pub public_url: Url,
-    /// What agents dial, as `host:port`.
-    pub tunnel_public: String,
     /// Hashes of the certificates that browsers may be shown over WebTransport.
     pub web_hashes: watch::Sender<[String; 2]>,
     /// The wall clock.
@@ -61,9 +61,13 @@ pub struct Parts {
     pub db: DatabaseConnection,
     /// The installation's keys.
     pub keys: Keys,
-    /// The embedded broker.
-    pub broker: Broker,
-    /// Sends signed feeds to it.
+    /// The embedded broker, unless it is switched off.
+    pub broker: Option<Broker>,
+    /// All brokers.
+    pub brokers: Brokers,
+    /// Budgets of wrong broker credentials, per network.
+    pub broker_tries: SharedBudgets<String>,
+    /// Sends signed feeds to brokers.
     pub feeds: Feeds,
     /// What is known of machines that are online.
     pub live: Live,
@@ -130,9 +134,10 @@ impl App {
         self.0.public_url.origin().ascii_serialization()
     }
 
-    /// Where browsers dial over WebTransport; none when the tunnel's public address is no address of the web.
+    /// Where browsers dial the embedded broker over WebTransport; none when its tunnel's public address is no address of the web.
     pub fn web_transport(&self) -> Option<Url> {
-        Url::parse(&format!("https://{}/viewer", self.0.tunnel_public)).ok().filter(Url::has_host)
+        let addr = self.0.brokers.embedded_addr()?;
+        Url::parse(&format!("https://{addr}/viewer")).ok().filter(Url::has_host)
     }
 
     /// How the login's cookie is written here.
@@ -153,6 +158,7 @@ pub fn router(app: &App, more: Router<App>) -> Router {
     let document = Arc::new(openapi);
     let routes = api
         .route("/api/openapi.json", get(async move || Json(Arc::clone(&document))))
+        .route(LINK_PATH, get(crate::brokers::link::open))
         .route("/metrics", get(crate::metrics::metrics))
         .route("/install-agent.sh", get(download::install_script))
         .route("/download/agent/{file}", get(download::agent))
@@ -160,11 +166,8 @@ pub fn router(app: &App, more: Router<App>) -> Router {
         .merge(more)
         .method_not_allowed_fallback(wrong_method)
         .fallback(web::serve);
-    let viewer = app
-        .parts()
-        .broker
-        .viewer_routes()
-        .layer(middleware::from_fn_with_state(app.clone(), canonical_origin));
+    let viewer = app.parts().broker.as_ref().map(Broker::viewer_routes).unwrap_or_default();
+    let viewer = viewer.layer(middleware::from_fn_with_state(app.clone(), canonical_origin));
     routes
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(RequestBodyLimitLayer::new(BODY_MAX))
@@ -199,6 +202,11 @@ async fn canonical_origin(State(app): State<App>, mut request: Request, next: Ne
 /// Budget of tickets, per person.
 pub fn ticket_budgets() -> SharedBudgets<Uuid> {
     SharedBudgets::new(Rate { burst: TICKETS_AT_ONCE, every: TICKET_EVERY }, 65_536)
+}
+
+/// Budget of wrong broker credentials, per network.
+pub fn broker_tries() -> SharedBudgets<String> {
+    SharedBudgets::new(Rate { burst: BROKER_TRIES_AT_ONCE, every: BROKER_TRY_EVERY }, 65_536)
 }
 
 /// Budget of tries at user codes, per person: a code is one of 20⁸ and lives ten minutes.

@@ -71,7 +71,8 @@ pub(crate) async fn keep_young(app: App, mut web: WebIdentities) {
 
 fn renew(app: &App, now: SystemTime) -> Result<(), StartError> {
     let parts = app.parts();
-    parts.broker.renew(&parts.keys.authority.broker(parts.installation, now)?)
+    let Some(broker) = &parts.broker else { return Ok(()) };
+    broker.renew(&parts.keys.authority.broker(parts.installation, now)?)
 }
 
 /// Kept first, then shown, then told: what is told is never what is not kept.
@@ -80,7 +81,9 @@ fn renew_web(app: &App, web: &mut WebIdentities, now: SystemTime) -> Result<(), 
     let turned = web.turn(&parts.keys.authority, parts.installation, now)?;
     let hashes = turned.hashes()?;
     Keys::keep_web_identities(&parts.settings, &turned)?;
-    parts.broker.renew_web(turned.current())?;
+    if let Some(broker) = &parts.broker {
+        broker.renew_web(turned.current())?;
+    }
     *web = turned;
     parts.web_hashes.send_replace(hashes);
     Ok(())

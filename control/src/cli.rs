@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use crate::audit::{self, Actor, Deed};
 use crate::auth::identifier::EmailKey;
 use crate::auth::password::{self, Passwords};
+use crate::broker_command::{self, BrokerCommand};
 use crate::enrolment::{self, NewJoinToken};
 use crate::entity::{Role, membership, person};
 use crate::keys::Keys;
@@ -57,6 +58,9 @@ enum Command {
     /// Tokens that enrol machines.
     #[command(subcommand)]
     JoinToken(JoinTokenCommand),
+    /// Brokers that stand alone.
+    #[command(subcommand)]
+    Broker(BrokerCommand),
     /// What was done, by whom.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -154,6 +158,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Serve => serve(settings).await,
             Command::Owner(OwnerCommand::Create(wish)) => create_owner(&settings, wish).await,
             Command::JoinToken(JoinTokenCommand::Create(wish)) => create_join_token(&settings, wish).await,
+            Command::Broker(command) => broker_command::run(&settings, command).await,
             Command::Audit(AuditCommand::Verify(wish)) => audit_verify(&settings, &wish).await,
             Command::SetupLink => setup_link(&settings).await,
             Command::Openapi => Ok(()),
@@ -162,7 +167,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 /// Prints a line for whoever started the command. The log goes elsewhere.
-fn say(line: &str) -> anyhow::Result<()> {
+pub(crate) fn say(line: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).context("standard output is closed")
 }
@@ -203,10 +208,17 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
 
 async fn greet(server: &Server) -> anyhow::Result<()> {
     let app = server.app();
-    let (origin, tunnel) = (app.public_origin(), app.parts().broker.tunnel_addr());
+    let origin = app.public_origin();
     say(&format!("Rexec {} is at {origin}", env!("CARGO_PKG_VERSION")))?;
     say(&format!("  web and API  listening on {} (tcp)", server.addr()))?;
-    say(&format!("  tunnels      listening on {tunnel} (udp), agents dial {}", app.parts().tunnel_public))?;
+    match &app.parts().broker {
+        Some(broker) => {
+            let (tunnel, public) =
+                (broker.tunnel_addr(), app.parts().brokers.embedded_addr().unwrap_or_default());
+            say(&format!("  tunnels      listening on {tunnel} (udp), agents dial {public}"))?;
+        }
+        None => say("  tunnels      at brokers that stand alone")?,
+    }
     say(&format!("  data         in {}", app.settings().data_dir.display()))?;
     if !app.parts().web.is_here().await {
         say("  The web app is not built into this binary: run `make build`, or set WEB_DIR.")?;
@@ -300,7 +312,7 @@ async fn create_join_token(settings: &Settings, wish: JoinTokenCreate) -> anyhow
 }
 
 /// The owner with this address, or the first one.
-async fn owner(db: &DatabaseConnection, email: Option<&str>) -> anyhow::Result<membership::Model> {
+pub(crate) async fn owner(db: &DatabaseConnection, email: Option<&str>) -> anyhow::Result<membership::Model> {
     let mut owners = membership::Entity::find().filter(membership::Column::Role.eq(Role::Owner));
     if let Some(email) = email {
         let key = EmailKey::of(email);
@@ -315,7 +327,7 @@ async fn owner(db: &DatabaseConnection, email: Option<&str>) -> anyhow::Result<m
 }
 
 /// Writes a secret to a file that only its owner can read, from its first byte on.
-fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
+pub(crate) fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
     let named = || file.display().to_string();
     if file.exists() {
         std::fs::remove_file(file).with_context(named)?;

@@ -221,6 +221,7 @@ async fn insert(
         address: Set(None),
         transport: Set(None),
         transport_reason: Set(None),
+        broker_id: Set(None),
     };
     Ok(row.insert(tx).await?)
 }
@@ -242,8 +243,10 @@ fn sign(app: &App, csr: &str, row: &machine::Model) -> Result<String, ApiError> 
 }
 
 fn tunnel_target(app: &App) -> TunnelTarget {
+    let addrs = app.parts().brokers.tunnel_addrs();
     TunnelTarget {
-        addr: app.parts().tunnel_public.clone(),
+        addr: addrs.first().cloned().unwrap_or_default(),
+        addrs,
         server_name: pki::broker_name(app.parts().installation),
         ca: app.parts().keys.authority.certificate_pem().to_owned(),
         ticket_key: app.parts().keys.signer.public_key(),
@@ -268,7 +271,9 @@ pub async fn renew(app: &App, request: RenewRequest) -> Result<RenewAnswer, ApiE
     let certificate = sign(app, &request.csr, &row)?;
     keep_facts(app, &row, &request.facts).await?;
     tracing::debug!(machine = %row.id, "certificate renewed");
-    Ok(RenewAnswer { certificate, addr: app.parts().tunnel_public.clone(), time: app.now().unix_ms() })
+    let addrs = app.parts().brokers.tunnel_addrs();
+    let addr = addrs.first().cloned().unwrap_or_default();
+    Ok(RenewAnswer { certificate, addr, addrs, time: app.now().unix_ms() })
 }
 
 async fn keep_facts(app: &App, row: &machine::Model, facts: &MachineFacts) -> Result<(), DbErr> {

@@ -1,6 +1,7 @@
 //! The tables as the program sees them, one file each. Migrations never look here: they carry frozen copies.
 
 pub mod audit_entry;
+pub mod broker;
 pub mod device_request;
 pub mod installation;
 pub mod join_token;

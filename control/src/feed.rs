@@ -104,7 +104,8 @@ impl Signing {
     async fn obey(&mut self, order: Order) {
         self.one(order.organisation).await;
         if let Some(machine) = order.disconnect {
-            self.tell(ToBroker::Disconnect { machine, code: CloseCode::Revoked }).await;
+            let code = CloseCode::Revoked;
+            self.tell(ToBroker::Disconnect { machine, code, up_to: None }).await;
         }
         // Whoever asked may have gone.
         let _ = order.done.send(());

@@ -46,7 +46,7 @@ async fn readyz(State(app): State<App>) -> (StatusCode, Json<Readiness>) {
     let database = matches!(tokio::time::timeout(CHECK_WITHIN, app.db().ping()).await, Ok(Ok(())));
     let broker = !app.parts().ending.is_cancelled()
         && app.parts().feeds.is_running()
-        && app.parts().broker.is_running();
+        && app.parts().broker.as_ref().is_none_or(rexec_broker::Broker::is_running);
     let web = app.parts().web.is_here().await;
     let ready = database && broker && web;
     let checks = Checks { database: word(database), broker: word(broker), web: word(web) };

@@ -45,6 +45,12 @@ pub const TICKETS_AT_ONCE: u32 = 600;
 /// One more ticket comes back in this time: 120 a minute.
 pub const TICKET_EVERY: Duration = Duration::from_millis(500);
 
+/// Wrong credentials of brokers from one network at once: each is a look into the database.
+pub const BROKER_TRIES_AT_ONCE: u32 = 20;
+
+/// One more wrong credential may be tried in this time.
+pub const BROKER_TRY_EVERY: Duration = Duration::from_secs(5);
+
 /// Shortest password, characters (NIST SP 800-63B-4 asks for 15 without a second factor, 8 with; passphrases welcome).
 pub const PASSWORD_MIN: usize = 12;
 

@@ -32,6 +32,7 @@ pub struct Metrics {
     enrolled: Counter,
     machines_online: Gauge,
     event_streams: Gauge,
+    brokers_linked: Gauge,
     broker: BrokerMetrics,
 }
 
@@ -106,6 +107,7 @@ impl Default for Metrics {
             enrolled: Counter::default(),
             machines_online: Gauge::default(),
             event_streams: Gauge::default(),
+            brokers_linked: Gauge::default(),
             broker: BrokerMetrics::default(),
             registry: Registry::default(),
         };
@@ -121,6 +123,11 @@ impl Default for Metrics {
         registry.register("machines_enrolled", "Machines enrolled", made.enrolled.clone());
         registry.register("machines_online", "Machines whose tunnel is up", made.machines_online.clone());
         registry.register("event_streams", "Event streams open", made.event_streams.clone());
+        registry.register(
+            "brokers_linked",
+            "Brokers that stand alone and are linked",
+            made.brokers_linked.clone(),
+        );
         made.broker.register(&mut registry);
         Self { registry, ..made }
     }
@@ -163,7 +170,10 @@ pub async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
     let metrics = app.metrics();
     metrics.machines_online.set(gauge(app.parts().live.count()));
     metrics.event_streams.set(gauge(app.parts().hub.listeners()));
-    metrics.broker.copy(app.parts().broker.counts());
+    if let Some(broker) = &app.parts().broker {
+        metrics.broker.copy(broker.counts());
+    }
+    metrics.brokers_linked.set(i64::try_from(app.parts().brokers.linked()).unwrap_or(i64::MAX));
     let mut text = String::new();
     encode(&mut text, &metrics.registry).map_err(ApiError::internal)?;
     Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)

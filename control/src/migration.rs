@@ -1,6 +1,7 @@
 //! The history of the schema. Each migration is frozen once released and imports nothing from `entity`.
 
 mod m0001_first;
+mod m0002_broker;
 mod m0003_transport_reason;
 
 use sea_orm_migration::prelude::*;
@@ -12,6 +13,10 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first::Migration), Box::new(m0003_transport_reason::Migration)]
+        vec![
+            Box::new(m0001_first::Migration),
+            Box::new(m0002_broker::Migration),
+            Box::new(m0003_transport_reason::Migration),
+        ]
     }
 }

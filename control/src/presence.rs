@@ -1,4 +1,4 @@
-//! Which machines are online, as the broker tells it.
+//! Which machines are online, as the brokers tell it.
 //!
 //! What is told carries the tunnel's number, and only the newest tunnel of a machine counts: an old tunnel's end, arriving
 //! after the newer one's beginning, touches nothing. Numbers, times and addresses are in the database; sessions and round trips,
@@ -6,7 +6,7 @@
 
 mod owed;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use rexec_shared::close::CloseCode;
 use rexec_shared::limits::{AGENT_TEXT_MAX, SESSIONS_MAX};
 use rexec_shared::tunnel::{SessionInfo, TransportReason};
 use sea_orm::sea_query::{Cond, Expr};
-use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _};
+use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -132,19 +132,26 @@ pub async fn run(app: App, mut broker: mpsc::Receiver<FromBroker>) {
 #[derive(Debug)]
 pub struct Listener {
     app: App,
+    /// Who speaks; none: the embedded broker.
+    broker: Option<Uuid>,
     owed: Owed,
 }
 
 impl Listener {
-    /// One to whom nothing has been said.
+    /// One to whom the embedded broker has said nothing yet.
     pub fn new(app: App) -> Self {
-        Self { app, owed: Owed::default() }
+        Self::of(app, None)
+    }
+
+    /// One to whom `broker` has said nothing yet.
+    pub fn of(app: App, broker: Option<Uuid>) -> Self {
+        Self { app, broker, owed: Owed::default() }
     }
 
     /// Takes one message, now or later.
     pub async fn hear(&mut self, message: FromBroker) {
         let news = owed::newness(&message);
-        match take(&self.app, message.clone()).await {
+        match take_from(&self.app, self.broker, message.clone()).await {
             Ok(()) => {
                 if let Some((machine, new)) = news {
                     self.owed.handle_success(machine, new);
@@ -195,6 +202,7 @@ fn reason(said: TransportReason) -> serde_json::Value {
 struct Up {
     machine: Uuid,
     org: Uuid,
+    broker: Option<Uuid>,
     tunnel: i64,
     address: String,
     transport: String,
@@ -203,11 +211,19 @@ struct Up {
     sessions: Vec<SessionInfo>,
 }
 
-/// Takes one message.
+/// Takes one message of the embedded broker.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn take(app: &App, message: FromBroker) -> Result<(), DbErr> {
+    take_from(app, None, message).await
+}
+
+/// Takes one message of `broker`; none is the embedded one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn take_from(app: &App, broker: Option<Uuid>, message: FromBroker) -> Result<(), DbErr> {
     match message {
         FromBroker::TunnelUp {
             machine,
@@ -230,12 +246,15 @@ pub async fn take(app: &App, message: FromBroker) -> Result<(), DbErr> {
             ];
             let (tunnel, sessions) = (number(tunnel), tamed(sessions));
             let transport_reason = transport_reason.map(reason);
-            up(app, Up { machine, org, tunnel, address, transport, transport_reason, facts, sessions }).await
+            let up_now =
+                Up { machine, org, broker, tunnel, address, transport, transport_reason, facts, sessions };
+            up(app, up_now).await
         }
         FromBroker::TunnelDown { machine, tunnel, reason } => {
             tracing::info!(%machine, tunnel, reason, "tunnel down");
-            down(app, machine, number(tunnel)).await
+            down(app, broker, machine, number(tunnel)).await
         }
+        FromBroker::Standing { machines } => standing(app, broker, &machines).await,
         FromBroker::Presence { machine, tunnel, sessions, rtt_ms } => {
             let news = LiveMachine { tunnel: number(tunnel), sessions: tamed(sessions), rtt_ms };
             presence(app, machine, news).await
@@ -262,11 +281,13 @@ fn number(tunnel: u64) -> i64 {
 
 async fn up(app: &App, up: Up) -> Result<(), DbErr> {
     let now = app.now();
+    let before = Scope::of(up.org).row::<machine::Entity>(up.machine).one(app.db()).await?;
     let not_newer =
         Cond::any().add(machine::Column::Tunnel.is_null()).add(machine::Column::Tunnel.lt(up.tunnel));
     let mut change = Scope::of(up.org)
         .update::<machine::Entity>()
         .col_expr(machine::Column::Tunnel, Expr::value(up.tunnel))
+        .col_expr(machine::Column::BrokerId, Expr::value(up.broker))
         .col_expr(machine::Column::OnlineSince, Expr::value(now))
         .col_expr(machine::Column::LastSeenAt, Expr::value(now))
         .col_expr(machine::Column::Address, Expr::value(words::printable(&up.address, 64)))
@@ -281,7 +302,9 @@ async fn up(app: &App, up: Up) -> Result<(), DbErr> {
         .filter(not_newer)
         .exec(app.db())
         .await?;
-    if changed.rows_affected == 0 && !is_written(app, &up).await? {
+    if changed.rows_affected > 0 {
+        displace(app, &up, before).await;
+    } else if !is_written(app, &up).await? {
         return Ok(());
     }
     tracing::info!(machine = %up.machine, tunnel = up.tunnel, "tunnel up");
@@ -291,11 +314,27 @@ async fn up(app: &App, up: Up) -> Result<(), DbErr> {
     tell(app, up.machine).await
 }
 
+/// The machine came up at one broker while another has a tunnel of its yet, which is older: that one is told, as it would be by its own.
+async fn displace(app: &App, up: &Up, before: Option<machine::Model>) {
+    if let Some(before) = before.filter(|before| before.broker_id != up.broker)
+        && let Some(older) = before.tunnel
+    {
+        let older = u64::try_from(older).unwrap_or_default();
+        app.parts().brokers.disconnect(before.broker_id, up.machine, CloseCode::Displaced, older).await;
+    }
+}
+
 /// Whether this very tunnel was written down before, by a try that failed later. A removed machine's certificate is good for some
-/// hours yet; the broker knows better from its feed, and is told again.
+/// hours yet; the broker knows better from its feed, and is told again. An older tunnel than another broker's is void: should its agent
+/// still be on it, it dials anew.
 async fn is_written(app: &App, up: &Up) -> Result<bool, DbErr> {
     let row = Scope::of(up.org).row::<machine::Entity>(up.machine).one(app.db()).await?;
     match row.filter(|row| row.removed_at.is_none()) {
+        Some(row) if row.broker_id != up.broker => {
+            let void = u64::try_from(up.tunnel).unwrap_or_default();
+            app.parts().brokers.disconnect(up.broker, up.machine, CloseCode::TunnelLost, void).await;
+            Ok(false)
+        }
         Some(row) => Ok(row.tunnel == Some(up.tunnel)),
         None => {
             tracing::warn!(machine = %up.machine, "a removed machine came back and is cut off");
@@ -305,11 +344,41 @@ async fn is_written(app: &App, up: &Up) -> Result<bool, DbErr> {
     }
 }
 
-async fn down(app: &App, id: Uuid, tunnel: i64) -> Result<(), DbErr> {
+/// All tunnels that `broker` has at this moment: the rest of its machines are offline. Those that are new are told by themselves.
+///
+/// # Errors
+/// When the database fails.
+pub async fn standing(app: &App, broker: Option<Uuid>, machines: &[Uuid]) -> Result<(), DbErr> {
+    let known: Vec<(Uuid, Option<i64>)> = machine::Entity::find()
+        .select_only()
+        .columns([machine::Column::Id, machine::Column::Tunnel])
+        .filter(of_broker(broker))
+        .filter(machine::Column::Tunnel.is_not_null())
+        .into_tuple()
+        .all(app.db())
+        .await?;
+    let standing: HashSet<&Uuid> = machines.iter().collect();
+    for (id, tunnel) in known.into_iter().filter(|(id, _)| !standing.contains(id)) {
+        if let Some(tunnel) = tunnel {
+            down(app, broker, id, tunnel).await?;
+        }
+    }
+    Ok(())
+}
+
+fn of_broker(broker: Option<Uuid>) -> Expr {
+    match broker {
+        Some(id) => machine::Column::BrokerId.eq(id),
+        None => machine::Column::BrokerId.is_null(),
+    }
+}
+
+async fn down(app: &App, broker: Option<Uuid>, id: Uuid, tunnel: i64) -> Result<(), DbErr> {
     let changed = machine::Entity::update_many()
         .col_expr(machine::Column::Tunnel, Expr::value(Option::<i64>::None))
         .col_expr(machine::Column::LastSeenAt, Expr::value(app.now()))
         .filter(machine::Column::Id.eq(id))
+        .filter(of_broker(broker))
         .filter(machine::Column::Tunnel.eq(tunnel))
         .exec(app.db())
         .await?;

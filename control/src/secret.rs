@@ -44,6 +44,8 @@ pub enum Purpose {
     DeviceCode,
     /// The short code a person types.
     UserCode,
+    /// The credential of a broker that stands alone.
+    Broker,
 }
 
 impl Purpose {
@@ -54,6 +56,7 @@ impl Purpose {
             Self::Join => b"rexec-join-v1\0",
             Self::DeviceCode => b"rexec-device-code-v1\0",
             Self::UserCode => b"rexec-user-code-v1\0",
+            Self::Broker => b"rexec-broker-v1\0",
         }
     }
 }

@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use crate::app::{self, App, Parts};
 use crate::auth::password::{PasswordError, Passwords};
+use crate::brokers::{Brokers, Embedded};
 use crate::connections::{self, Connections, Counted};
 use crate::entity::installation;
 use crate::events::Hub;
@@ -36,10 +37,12 @@ use crate::presence::{self, Live, Refusals};
 use crate::settings::Settings;
 use crate::time::Clock;
 use crate::web_identity::WebIdentities;
-use crate::{broker_identity, db, housekeeping, web};
+use crate::{broker_identity, brokers, db, housekeeping, web};
 
 /// Messages between control and the embedded broker that may wait.
 const LINK_QUEUE: usize = 1_024;
+/// How long the embedded broker's streams may go on beside other brokers: their agents move within a second, and end them by that.
+const DRAIN_GRACE: Duration = Duration::from_secs(10);
 /// After a failed accept (no descriptors left), before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -103,10 +106,16 @@ impl Server {
         let made = make(settings, addr).await?;
         let app = made.app;
         presence::nobody_is_online(app.db()).await?;
+        app.parts().brokers.learn(brokers::rows::all(app.db()).await?);
 
         let mut tasks = JoinSet::new();
-        tasks.spawn(feed::run(app.clone(), made.orders, made.to_broker));
-        tasks.spawn(presence::run(app.clone(), made.from_broker));
+        let (to_brokers, for_brokers) = mpsc::channel(LINK_QUEUE);
+        tasks.spawn(feed::run(app.clone(), made.orders, to_brokers));
+        tasks.spawn(brokers::distribute(app.clone(), for_brokers));
+        tasks.spawn(brokers::keep_up(app.clone()));
+        if let Some(from_broker) = made.from_broker {
+            tasks.spawn(presence::run(app.clone(), from_broker));
+        }
         tasks.spawn(housekeeping::run(app.clone()));
         tasks.spawn(broker_identity::keep_young(app.clone(), made.web));
         let door = Connections::new(&app.settings().trusted_proxies);
@@ -129,7 +138,10 @@ impl Server {
     /// # Errors
     /// When the database does not close.
     pub async fn stop(mut self) -> Result<(), DbErr> {
-        self.app.parts().broker.drain(Drain::Alone).await;
+        if let Some(broker) = &self.app.parts().broker {
+            let others = self.app.parts().brokers.linked() > 0;
+            broker.drain(if others { Drain::Elsewhere(DRAIN_GRACE) } else { Drain::Alone }).await;
+        }
         self.app.parts().ending.cancel();
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(SHUTDOWN_GRACE + Duration::from_secs(1), all).await.is_err() {
@@ -147,9 +159,15 @@ async fn listen(addr: SocketAddr) -> Result<TcpListener, ServerError> {
 struct Made {
     app: App,
     orders: feed::FeedOrders,
-    to_broker: mpsc::Sender<ToBroker>,
-    from_broker: mpsc::Receiver<FromBroker>,
+    from_broker: Option<mpsc::Receiver<FromBroker>>,
     web: WebIdentities,
+}
+
+/// The embedded broker, and the ends of its link.
+struct EmbeddedBroker {
+    broker: Broker,
+    orders: mpsc::Sender<ToBroker>,
+    events: mpsc::Receiver<FromBroker>,
 }
 
 async fn make(settings: Settings, addr: SocketAddr) -> Result<Made, ServerError> {
@@ -159,14 +177,20 @@ async fn make(settings: Settings, addr: SocketAddr) -> Result<Made, ServerError>
     let installation = installation_id(&db, &clock).await?;
     let keys = Keys::load(&settings, installation)?;
     let public_url = public_url(&settings, addr);
-    let (to_control, from_broker) = mpsc::channel(LINK_QUEUE);
-    let (to_broker, from_control) = mpsc::channel(LINK_QUEUE);
     let web = broker_identity::web_identities(&settings, &keys.authority, installation)?;
-    let config = broker_config(&settings, &keys, &web, installation, &public_url)?;
-    let broker = Broker::start(config, to_control, from_control).await?;
+    let embedded = match settings.embedded_broker {
+        true => Some(embed(broker_config(&settings, &keys, &web, installation, &public_url)?).await?),
+        false => None,
+    };
+    let (broker, brokers, from_broker) = match embedded {
+        Some(EmbeddedBroker { broker, orders, events }) => {
+            let tunnel_addr = tunnel_public(&settings, &public_url, broker.tunnel_addr());
+            (Some(broker), Brokers::new(Some(Embedded { tunnel_addr, orders })), Some(events))
+        }
+        None => (None, Brokers::new(None), None),
+    };
     let (feeds, orders) = Feeds::new();
     let parts = Parts {
-        tunnel_public: tunnel_public(&settings, &public_url, broker.tunnel_addr()),
         web: web::WebApp::new(settings.web_dir.clone()),
         passwords: Passwords::new()?,
         settings,
@@ -177,6 +201,8 @@ async fn make(settings: Settings, addr: SocketAddr) -> Result<Made, ServerError>
         db,
         keys,
         broker,
+        brokers,
+        broker_tries: app::broker_tries(),
         feeds,
         live: Live::default(),
         hub: Hub::default(),
@@ -188,7 +214,13 @@ async fn make(settings: Settings, addr: SocketAddr) -> Result<Made, ServerError>
         metrics: Metrics::default(),
         ending: CancellationToken::new(),
     };
-    Ok(Made { app: App::new(parts), orders, to_broker, from_broker, web })
+    Ok(Made { app: App::new(parts), orders, from_broker, web })
+}
+
+async fn embed(config: BrokerConfig) -> Result<EmbeddedBroker, StartError> {
+    let (to_control, events) = mpsc::channel(LINK_QUEUE);
+    let (orders, from_control) = mpsc::channel(LINK_QUEUE);
+    Ok(EmbeddedBroker { broker: Broker::start(config, to_control, from_control).await?, orders, events })
 }
 
 /// The installation's id, made at the first start.

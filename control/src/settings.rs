@@ -62,6 +62,9 @@ pub struct Flags {
     /// host:port that agents dial [default: the host of the public URL and the tunnel's port].
     #[arg(long, env = "REXEC_TUNNEL_PUBLIC", global = true)]
     pub rexec_tunnel_public: Option<String>,
+    /// Whether this process is a broker, too; without, brokers that stand alone do its work.
+    #[arg(long, env = "REXEC_EMBEDDED_BROKER", global = true, default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    pub rexec_embedded_broker: bool,
     /// Directory of the built web app, instead of the one inside this binary.
     #[arg(long, env = "WEB_DIR", global = true)]
     pub web_dir: Option<PathBuf>,
@@ -116,6 +119,8 @@ pub struct Settings {
     pub tunnel_listen: SocketAddr,
     /// What agents dial, when it was given.
     pub tunnel_public: Option<String>,
+    /// Whether there is an embedded broker.
+    pub embedded_broker: bool,
     /// The web app on disk; none: the embedded one.
     pub web_dir: Option<PathBuf>,
     /// Agents to serve.
@@ -165,6 +170,7 @@ impl Settings {
             jwt_secret: secret_from_env("JWT_SECRET"),
             tunnel_listen: flags.rexec_tunnel_addr,
             tunnel_public: flags.rexec_tunnel_public.clone(),
+            embedded_broker: flags.rexec_embedded_broker,
             web_dir: flags.web_dir.clone(),
             agent_dir: flags.rexec_download_dir.clone().unwrap_or_else(beside_this_binary),
             trusted_proxies: flags.rexec_trusted_proxy.clone(),
@@ -249,6 +255,7 @@ mod tests {
             jwt_secret: None,
             tunnel_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             tunnel_public: None,
+            embedded_broker: true,
             web_dir: None,
             agent_dir: PathBuf::new(),
             trusted_proxies: Vec::new(),

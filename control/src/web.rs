@@ -183,11 +183,13 @@ async fn page(app: &App, request: &HeaderMap) -> Response {
 
 /// What a page may load: its own files, and nothing made up in the page. xterm.js sets its colours by style elements, so styles alone may be inline.
 fn policy(app: &App) -> String {
-    let socket = app.public_origin().replacen("http", "ws", 1);
+    let origins = std::iter::once(app.public_origin()).chain(app.parts().brokers.viewer_origins());
+    let sockets: Vec<String> = origins.map(|origin| origin.replacen("http", "ws", 1)).collect();
+    let sockets = sockets.join(" ");
     let web_transport = app.web_transport().map(|url| url.origin().ascii_serialization()).unwrap_or_default();
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; \
-         font-src 'self'; connect-src 'self' {socket} {web_transport}; worker-src 'self'; manifest-src 'self'; \
+         font-src 'self'; connect-src 'self' {sockets} {web_transport}; worker-src 'self'; manifest-src 'self'; \
          base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'; \
          require-trusted-types-for 'script'; trusted-types svelte-trusted-html"
     )

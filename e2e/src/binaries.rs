@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 /// Directory with the binaries to use instead of those cargo built; their age is not questioned.
 pub const DIR_ENV: &str = "REXEC_BIN_DIR";
-const BUILD: &str = "cargo build --release -p rexec-control -p rexec-agent";
+const BUILD: &str = "cargo build --release -p rexec-control -p rexec-agent -p rexec-broker-program";
 
 /// A program under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Program {
     Control,
     /// The agent.
     Agent,
+    /// A broker that stands alone.
+    Broker,
 }
 
 impl Program {
@@ -23,6 +25,7 @@ impl Program {
         match self {
             Self::Control => "rexec-control",
             Self::Agent => "rexec-agent",
+            Self::Broker => "rexec-broker",
         }
     }
 
@@ -31,6 +34,7 @@ impl Program {
         match self {
             Self::Control => &["control", "broker", "shared"],
             Self::Agent => &["agent", "shared"],
+            Self::Broker => &["broker/program", "broker", "shared"],
         }
     }
 

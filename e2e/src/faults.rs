@@ -25,12 +25,14 @@ use crate::netlab::line::Shape;
 use crate::process::{family, is_alive, kill_9, signal};
 use crate::proxy::Proxy;
 use crate::traffic::Traffic;
-use crate::{Installation, Machine};
+use crate::{Broker, Installation, Machine};
 
 /// A broker that was killed is started again after this.
 const BROKER_AWAY: Duration = Duration::from_secs(1);
 /// A proxy that ended is started again after this.
 const PROXY_AWAY: Duration = Duration::from_millis(1_500);
+/// How long control is away.
+const CONTROL_AWAY: Duration = Duration::from_secs(60);
 /// How long the network is cut.
 const CUT: Duration = Duration::from_secs(10);
 /// How long a laptop's lid stays closed here, and how much later it is by the clock on the wall when it is opened. The first is longer than every
@@ -96,6 +98,8 @@ enum Behind {
     Agent,
     Viewer,
     OtherAgent,
+    /// Control is killed, and started again a minute later; a broker stands alone.
+    ControlDown,
 }
 
 impl Fault {
@@ -121,6 +125,7 @@ impl Fault {
         Self::Paste,
         Self::SlowUplink,
         Self::AgentDies,
+        Self::ControlDown,
     ];
 
     /// What it is called in the table.
@@ -146,6 +151,7 @@ impl Fault {
             Self::Paste => "8 MB pasted into another session",
             Self::SlowUplink => "another agent floods 1 Mbit/s",
             Self::AgentDies => "another agent kill -9 while it floods",
+            Self::ControlDown => "control down for a minute",
         }
     }
 
@@ -167,7 +173,8 @@ impl Fault {
             | Self::SlowViewer
             | Self::Paste
             | Self::SlowUplink
-            | Self::AgentDies => Duration::from_secs(1),
+            | Self::AgentDies
+            | Self::ControlDown => Duration::from_secs(1),
             // Nobody says that packets vanish: five seconds until that is known, and a new dial.
             Self::UdpBlocked => Duration::from_secs(8),
             Self::Proxy => Duration::from_secs(3),
@@ -207,7 +214,8 @@ impl Fault {
             | Self::Flood
             | Self::SlowViewer
             | Self::Paste
-            | Self::AgentDies => &[],
+            | Self::AgentDies
+            | Self::ControlDown => &[],
         }
     }
 
@@ -232,7 +240,10 @@ pub async fn run(fault: Fault) -> Result<Row> {
     let behind = |whom| network.as_ref().filter(|_| fault.network_is_behind(whom)).map(Netlab::name);
     let host = network.as_ref().map_or(Options::default().host, |network| IpAddr::V4(network.host()));
     let disk_bytes = (fault == Fault::ControlDiskFull).then_some(CONTROL_DISK);
-    let mut installation = Installation::start_with(Options { host, disk_bytes, ..Options::default() })?;
+    let embedded_broker = fault != Fault::ControlDown;
+    let options = Options { host, disk_bytes, embedded_broker, ..Options::default() };
+    let mut installation = Installation::start_with(options)?;
+    let broker = (!embedded_broker).then(|| Broker::start(&installation, "alone")).transpose()?;
     let mut machine = machine(fault, &installation, behind(Behind::Agent))?;
     // Lives until everything has come.
     let mut proxy = match &network {
@@ -248,7 +259,7 @@ pub async fn run(fault: Fault) -> Result<Row> {
     let also = scene.also;
     ensure!(shells.iter().all(|pid| is_alive(*pid)), "a shell died");
     let outcome = traffic.finish().await?;
-    drop((machine, proxy, installation));
+    drop((machine, proxy, broker, installation));
     Ok(Row { fault, outcome, back, also })
 }
 
@@ -262,6 +273,19 @@ fn machine(fault: Fault, installation: &Installation, network: Option<&str>) -> 
     }
     machine.join(installation)?;
     Ok(machine)
+}
+
+/// Typing goes on while control is away, on the stream that stood before, and is looked at before it is back.
+async fn without_control(installation: &mut Installation, traffic: &mut Traffic) -> Result<Duration> {
+    let streams = traffic.viewer().streams();
+    installation.kill_control()?;
+    traffic.type_some()?;
+    traffic.drive_for(CONTROL_AWAY).await?;
+    traffic.type_some()?;
+    let back = traffic.until_back().await?;
+    ensure!(traffic.viewer().streams() == streams, "the stream was interrupted");
+    installation.start_control()?;
+    Ok(back)
 }
 
 /// Leaves the agent no way but a proxy, and starts it anew there.
@@ -340,6 +364,7 @@ impl Scene<'_> {
             Fault::Flood | Fault::SlowViewer | Fault::Paste | Fault::SlowUplink | Fault::AgentDies => {
                 return self.harm_somebody_else(installation, traffic).await;
             }
+            Fault::ControlDown => return without_control(installation, traffic).await,
         }
         traffic.until_back().await
     }

@@ -31,15 +31,22 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 pub struct Options {
     /// Address that viewers and agents use.
     pub host: IpAddr,
-    /// Tracing filter of control and agents.
+    /// Tracing filter of control, brokers and agents.
     pub log: String,
     /// Size of a disk of its own for data and log, bytes; none is wherever temporary files are.
     pub disk_bytes: Option<u64>,
+    /// Whether control is a broker, too.
+    pub embedded_broker: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { host: Ipv4Addr::LOCALHOST.into(), log: "info".into(), disk_bytes: None }
+        Self {
+            host: Ipv4Addr::LOCALHOST.into(),
+            log: "info".into(),
+            disk_bytes: None,
+            embedded_broker: true,
+        }
     }
 }
 
@@ -141,6 +148,27 @@ impl Installation {
         self.control.as_ref().map(Process::pid).context("control is not running")
     }
 
+    /// A credential for a broker of this name, in a file as `REXEC_BROKER_CREDENTIAL_FILE` takes it.
+    ///
+    /// # Errors
+    /// When control refuses.
+    pub fn broker_credential(&self, name: &str) -> Result<PathBuf> {
+        let path = self.dir.path().join(format!("credential-{name}"));
+        let mut command = self.command()?;
+        command.args(["broker", "add", name, "--out"]).arg(&path);
+        let output = command.output()?;
+        if output.status.success() { Ok(path) } else { bail!("{}", String::from_utf8_lossy(&output.stderr)) }
+    }
+
+    /// Removes the broker of this name.
+    ///
+    /// # Errors
+    /// When control refuses.
+    pub fn remove_broker(&self, name: &str) -> Result<()> {
+        let output = self.command()?.args(["broker", "remove", name]).output()?;
+        if output.status.success() { Ok(()) } else { bail!("{}", String::from_utf8_lossy(&output.stderr)) }
+    }
+
     /// Kills control, and the broker in it, without a word.
     ///
     /// # Errors
@@ -200,6 +228,7 @@ impl Installation {
             .env("REXEC_PUBLIC_URL", self.owner.origin())
             .env("REXEC_DATA_DIR", self.data_dir())
             .env("REXEC_TUNNEL_ADDR", format!("{}:{}", self.options.host, self.tunnel_port))
+            .env("REXEC_EMBEDDED_BROKER", self.options.embedded_broker.to_string())
             .env("REXEC_DOWNLOAD_DIR", self.dir.path().join("agents"))
             .env("REXEC_LOG", &self.options.log)
             .env("REXEC_LOG_FORMAT", "text");

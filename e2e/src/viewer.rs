@@ -43,6 +43,8 @@ pub struct Permit {
     pub resume: String,
     /// Where to present them.
     pub broker: Url,
+    /// Where to look for the machine while control cannot be asked.
+    pub brokers: Vec<Url>,
 }
 
 impl Permit {
@@ -56,12 +58,37 @@ impl Permit {
         let answer = api.post("/api/tickets", &wish)?.ok().context("a ticket")?;
         let text =
             |name: &str| answer[name].as_str().map(str::to_owned).with_context(|| format!("no {name}"));
-        let mut broker = Url::parse(api.origin())?.join(&text("broker_url")?)?;
-        if broker.scheme() == "http" {
-            ensure!(broker.set_scheme("ws").is_ok(), "not a web address: {broker}");
-        }
-        Ok(Self { ticket: text("ticket")?, resume: text("resume")?, broker })
+        let all = answer["broker_urls"].as_array().context("no broker_urls")?;
+        let brokers = all.iter().map(|url| broker_address(api, url.as_str().unwrap_or_default()));
+        Ok(Self {
+            ticket: text("ticket")?,
+            resume: text("resume")?,
+            broker: broker_address(api, &text("broker_url")?)?,
+            brokers: brokers.collect::<Result<_>>()?,
+        })
     }
+
+    /// Asks control where the machine is now; without an answer the next broker is as good as any.
+    fn find_broker(&mut self, api: &Api, machine: Uuid) {
+        let asked = api
+            .get(&format!("/api/machines/{machine}/broker"))
+            .and_then(|answer| broker_address(api, answer.ok()?["broker_url"].as_str().unwrap_or_default()));
+        match asked {
+            Ok(broker) => self.broker = broker,
+            Err(_) => {
+                let at = self.brokers.iter().position(|broker| *broker == self.broker).map_or(0, |at| at + 1);
+                self.broker = self.brokers.get(at).or(self.brokers.first()).unwrap_or(&self.broker).clone();
+            }
+        }
+    }
+}
+
+fn broker_address(api: &Api, url: &str) -> Result<Url> {
+    let mut broker = Url::parse(api.origin())?.join(url)?;
+    if broker.scheme() == "http" {
+        ensure!(broker.set_scheme("ws").is_ok(), "not a web address: {broker}");
+    }
+    Ok(broker)
 }
 
 /// Opens a broker's WebSocket as a page of `origin` would.
@@ -110,6 +137,8 @@ pub struct ViewerClient {
     permit: Option<Permit>,
     /// The network namespace its streams come from; none is this machine's own.
     network: Option<String>,
+    /// The broker did not have the machine, or was not there: another may.
+    strayed: bool,
     socket: Option<WebSocketStream<TcpStream>>,
     heart: Heartbeat,
     /// Taken from the viewer and not yet given to the socket.
@@ -167,6 +196,7 @@ impl ViewerClient {
             machine,
             permit: None,
             network: None,
+            strayed: false,
             socket: None,
             heart: Heartbeat::new(Instant::now()),
             unsent: None,
@@ -180,6 +210,11 @@ impl ViewerClient {
             exit: None,
             refusal: None,
         })
+    }
+
+    /// The broker it was at last.
+    pub fn broker(&self) -> Option<&Url> {
+        self.permit.as_ref().map(|permit| &permit.broker)
     }
 
     /// Its session.
@@ -414,6 +449,9 @@ impl ViewerClient {
 
     fn handle_error(&mut self, error: &ErrorMessage) {
         self.socket = None;
+        self.strayed |= [CloseCode::MachineOffline, CloseCode::Draining]
+            .map(CloseCode::name)
+            .contains(&error.code.as_str());
         match error.retry {
             Retry::Never => self.refusal = Some(error.clone()),
             Retry::Ticket => self.permit = None,
@@ -429,6 +467,7 @@ impl ViewerClient {
                 Ok(Err(error)) => error,
                 Err(_) => anyhow::anyhow!("no answer within {CONNECT_DEADLINE:?}"),
             };
+            self.strayed = true;
             if began.elapsed() > RETURN_DEADLINE {
                 return Err(error.context("the viewer could not come back"));
             }
@@ -440,6 +479,8 @@ impl ViewerClient {
         let known = self.permit.is_some() && self.opened.is_some();
         if !known {
             self.permit = Some(self.ask_permit().await?);
+        } else if std::mem::take(&mut self.strayed) {
+            self.find_broker().await?;
         }
         let permit = self.permit.as_ref().context("no permit")?;
         self.heart.stop();
@@ -448,6 +489,17 @@ impl ViewerClient {
         self.socket = Some(socket);
         self.unsent = None;
         self.streams += 1;
+        Ok(())
+    }
+
+    async fn find_broker(&mut self) -> Result<()> {
+        let (api, machine) = (self.api.clone(), self.machine);
+        let mut permit = self.permit.clone().context("no permit")?;
+        let found = tokio::task::spawn_blocking(move || {
+            permit.find_broker(&api, machine);
+            permit
+        });
+        self.permit = Some(found.await?);
         Ok(())
     }
 

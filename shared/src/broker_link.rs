@@ -1,4 +1,19 @@
 //! What a broker and control say to each other: in process when the broker is embedded, over a WebSocket when it stands alone.
+//!
+//! [`FromBroker`] and [`ToBroker`] are what there is to say. The link of a broker that stands alone carries them inside [`LinkUp`] and
+//! [`LinkDown`], one JSON text per WebSocket message, together with what an embedded broker is simply given: its identity.
+//!
+//! ```text
+//! broker                                     control
+//!   │ Hello{csr, viewer_url, tunnel_addr}      │  the credential came in the request's head
+//!   │ ────────────────────────────────────────▶│
+//!   │           Welcome{certificate, ca, …}    │
+//!   │ ◀────────────────────────────────────────│
+//!   │ Event{1, Standing}  Event{2, TunnelUp} … │  all that stands, told anew at each connection
+//!   │ ────────────────────────────────────────▶│
+//!   │   Order{Feed} …  Ack{2}  Others{1}       │  every organisation's feed, then what changes
+//!   │ ◀────────────────────────────────────────│
+//! ```
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -44,6 +59,12 @@ pub enum FromBroker {
         tunnel: u64,
         /// Why.
         reason: String,
+    },
+    /// All tunnels that stand at this moment, told before anything else when a link begins anew: whatever else is known of this broker's
+    /// machines is void. Each of the tunnels is told by a [`FromBroker::TunnelUp`] afterwards.
+    Standing {
+        /// The machines.
+        machines: Vec<Uuid>,
     },
     /// The machine's sessions changed, or its round trip was measured.
     Presence {
@@ -103,5 +124,98 @@ pub enum ToBroker {
         machine: Uuid,
         /// What to tell it.
         code: CloseCode,
+        /// Only a tunnel with at most this number; none: whichever stands.
+        #[serde(default)]
+        up_to: Option<u64>,
     },
+}
+
+/// Version of the link.
+pub const LINK_VERSION: u32 = 1;
+
+/// Where a broker finds control's end of the link, below control's URL.
+pub const LINK_PATH: &str = "/api/broker/link";
+
+/// Broker → control, over the link.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum LinkUp {
+    /// The first word.
+    Hello(LinkHello),
+    /// Something to be told.
+    Event {
+        /// Counts up from 1 on each connection; acknowledged by [`LinkDown::Ack`].
+        seq: u64,
+        /// What.
+        event: FromBroker,
+    },
+    /// A new certificate is wanted, for the key of the hello.
+    Renew {
+        /// PEM of a signing request; only its public key is believed.
+        csr: String,
+    },
+}
+
+/// A broker's first word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkHello {
+    /// [`LINK_VERSION`].
+    pub v: u32,
+    /// Version of the broker.
+    pub version: String,
+    /// PEM of a signing request by the broker's own key; only its public key is believed.
+    pub csr: String,
+    /// Origin under which viewers reach it, as `https://broker.example`.
+    pub viewer_url: String,
+    /// What agents dial, as `host:port`.
+    pub tunnel_addr: String,
+}
+
+/// Control → broker, over the link.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum LinkDown {
+    /// The answer to [`LinkUp::Hello`].
+    Welcome(LinkWelcome),
+    /// Something to be obeyed.
+    Order {
+        /// What.
+        order: ToBroker,
+    },
+    /// The answer to [`LinkUp::Renew`].
+    Certificate {
+        /// PEM of the broker's new certificate.
+        certificate: String,
+    },
+    /// How many other brokers are there for agents to go to.
+    Others {
+        /// Without this one.
+        others: u32,
+    },
+    /// All events up to this one are taken.
+    Ack {
+        /// The last one's number.
+        seq: u64,
+    },
+}
+
+/// Everything a broker needs to do its work, also while control is away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkWelcome {
+    /// [`LINK_VERSION`].
+    pub v: u32,
+    /// The installation.
+    pub installation: Uuid,
+    /// The name the operator gave the broker.
+    pub name: String,
+    /// PEM of its certificate.
+    pub certificate: String,
+    /// PEM of the installation's authority.
+    pub ca: String,
+    /// Control's ticket key, base64url of an Ed25519 public key.
+    pub ticket_key: String,
+    /// Origins of pages that may open a viewer's WebSocket.
+    pub allowed_origins: Vec<String>,
+    /// See [`LinkDown::Others`].
+    pub others: u32,
 }

@@ -101,14 +101,22 @@ pub struct EnrolRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TunnelTarget {
-    /// `host:port` of the broker, UDP.
+    /// `host:port` of a broker, UDP and TCP.
     pub addr: String,
-    /// Name the broker's certificate must carry.
+    /// All brokers, that one included; empty from a control that has but one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addrs: Vec<String>,
+    /// Name the certificate of each of them must carry.
     pub server_name: String,
     /// PEM of the installation's certificate authority.
     pub ca: String,
     /// Control's ticket key, base64url of an Ed25519 public key.
     pub ticket_key: String,
+}
+
+/// All brokers of an answer: a control that has but one names it alone.
+pub fn all_brokers(addr: &str, addrs: &[String]) -> Vec<String> {
+    if addrs.is_empty() { vec![addr.to_owned()] } else { addrs.to_vec() }
 }
 
 /// The answer to [`EnrolRequest`].
@@ -148,8 +156,11 @@ pub struct RenewRequest {
 pub struct RenewAnswer {
     /// PEM of the new client certificate.
     pub certificate: String,
-    /// `host:port` of the broker, UDP.
+    /// `host:port` of a broker, UDP and TCP.
     pub addr: String,
+    /// All brokers, that one included; empty from a control that has but one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addrs: Vec<String>,
     /// Control's clock, Unix milliseconds.
     pub time: u64,
 }

@@ -215,6 +215,14 @@ fn params(now: SystemTime, life: Duration) -> CertificateParams {
     params
 }
 
+fn server_params(name: String, now: SystemTime, life: Duration) -> Result<CertificateParams, PkiError> {
+    let mut params = params(now, life);
+    params.subject_alt_names = vec![SanType::DnsName(name.try_into()?)];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    Ok(params)
+}
+
 impl Authority {
     /// A new authority: certificate and key to keep.
     pub fn generate(installation: Uuid, now: SystemTime) -> Result<Identity, PkiError> {
@@ -254,7 +262,7 @@ impl Authority {
         Ok(params.signed_by(&request.public_key, &self.issuer)?.pem())
     }
 
-    /// Makes a broker's server identity.
+    /// Makes a broker's server identity: for one that shares control's process.
     pub fn broker(&self, installation: Uuid, now: SystemTime) -> Result<Identity, PkiError> {
         self.server(broker_name(installation), now, BROKER_LIFE)
     }
@@ -266,14 +274,24 @@ impl Authority {
 
     fn server(&self, name: String, now: SystemTime, life: Duration) -> Result<Identity, PkiError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = params(now, life);
-        params.subject_alt_names = vec![SanType::DnsName(name.try_into()?)];
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let params = server_params(name, now, life)?;
         Ok(Identity {
             certificate_pem: params.signed_by(&key, &self.issuer)?.pem(),
             key_pem: key.serialize_pem(),
         })
+    }
+
+    /// Signs the request of a broker that stands alone: only its public key is taken from it. It lives no longer than an agent's, so that a
+    /// broker which was removed is nobody's broker a day later.
+    pub fn sign_broker(
+        &self,
+        csr_pem: &str,
+        installation: Uuid,
+        now: SystemTime,
+    ) -> Result<String, PkiError> {
+        let request = read_request(csr_pem)?;
+        let params = server_params(broker_name(installation), now, CERT_LIFE)?;
+        Ok(params.signed_by(&request.public_key, &self.issuer)?.pem())
     }
 }
 
@@ -318,6 +336,26 @@ mod tests {
         assert_eq!(names.value.general_names.len(), 1);
         assert_ne!(names.value.general_names, [GeneralName::DNSName(&broker_name(installation))]);
         assert_eq!(certificate_hash(&identity.certificate_pem).unwrap()[..], *digest(&SHA256, &der).as_ref());
+    }
+
+    #[test]
+    fn nw_01_a_broker_is_named_as_one_whatever_its_request_says() {
+        let installation = Uuid::new_v4();
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let mut wish = CertificateParams::new(vec!["evil.test".to_owned()]).unwrap();
+        wish.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let csr = wish.serialize_request(&key).unwrap().pem().unwrap();
+        let pem = authority(installation).sign_broker(&csr, installation, SystemTime::now()).unwrap();
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let (_, certificate) = X509Certificate::from_der(&der).unwrap();
+        let names = certificate.subject_alternative_name().unwrap().unwrap();
+        let [GeneralName::DNSName(name)] = &names.value.general_names[..] else { panic!("one name") };
+        assert_eq!(*name, broker_name(installation));
+        assert!(!certificate.is_ca());
+        let usage = certificate.extended_key_usage().unwrap().unwrap();
+        assert!(usage.value.server_auth && !usage.value.client_auth);
+        let life = certificate.validity().time_to_expiration().unwrap().whole_seconds();
+        assert!(life <= i64::try_from(CERT_LIFE.as_secs()).unwrap());
     }
 
     #[test]

@@ -99,6 +99,9 @@ pub struct Hello {
     /// Sessions alive.
     #[serde(default)]
     pub sessions: Vec<SessionInfo>,
+    /// The highest number a tunnel of this agent ever had: the next one's is above it, whichever broker gives it.
+    #[serde(default)]
+    pub after: u64,
 }
 
 /// The broker's answer.

@@ -39,6 +39,9 @@ const QUIC_HEAD_START: Duration = Duration::from_millis(300);
 const HEAD_START: Duration = Duration::from_millis(250);
 /// The same where every address is this machine: a broker bound to one family only must not cost a quarter of a second.
 const HEAD_START_LOCAL: Duration = Duration::from_millis(10);
+/// Head start of each broker before the next is tried too: longer than a handshake takes, by either way, so that a broker which answers is not
+/// left for another.
+const BROKER_HEAD_START: Duration = Duration::from_millis(1_500);
 /// Between two tries of a way that failed while another is still open.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// Between looks whether a handshake is confirmed.
@@ -163,6 +166,8 @@ pub struct Dialled {
     pub path: Path,
     /// QUIC's socket.
     socket: Option<quic::Socket>,
+    /// Which broker: `host:port` as it was dialled.
+    pub broker: String,
     /// The broker's address, for a person; through a proxy its name and port.
     pub address: String,
     /// The proxy it goes through.
@@ -222,6 +227,35 @@ pub struct Target<'a> {
     pub tls: &'a Secured,
     /// The proxy that TCP must take.
     pub proxy: Option<&'a Proxy>,
+}
+
+/// Dials the brokers in this order, each with a head start before the next is tried too, or at once when one has failed; the first finished
+/// handshake is taken. Those that lose the race have heard no hello, so they count nothing.
+pub async fn dial_any<F>(brokers: &[String], dial: impl Fn(String) -> F) -> Result<Dialled, DialError>
+where
+    F: Future<Output = Result<Dialled, DialError>>,
+{
+    let mut waiting = brokers.iter().cloned();
+    let mut running = FuturesUnordered::new();
+    let mut telling: Option<DialError> = None;
+    loop {
+        running.extend(waiting.next().map(&dial));
+        let ended = tokio::select! {
+            ended = running.next() => ended,
+            () = sleep(BROKER_HEAD_START), if waiting.len() > 0 => continue,
+        };
+        match ended {
+            Some(Ok(good)) => return Ok(good),
+            Some(Err(error)) if telling.as_ref().is_none_or(|known| error.weight() > known.weight()) => {
+                telling = Some(error);
+            }
+            Some(Err(_)) => {}
+            None if waiting.len() == 0 => {
+                return Err(telling.unwrap_or_else(|| DialError::Silence { addr: "no broker".into() }));
+            }
+            None => {}
+        }
+    }
 }
 
 /// Dials by the first way that leads to the broker.

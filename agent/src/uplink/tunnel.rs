@@ -59,11 +59,20 @@ pub struct Ending {
     pub wants_certificate: bool,
     /// Whether the tunnel still stands: [`Tunnel::linger`] carries it on beside the next one.
     pub stands: bool,
+    /// The broker at which it ended, as it was dialled; none when no broker had answered.
+    pub broker: Option<String>,
 }
 
 impl Ending {
     fn new(end: End, detail: impl Into<String>) -> Self {
-        Self { end, detail: detail.into(), wants_certificate: false, stands: false }
+        Self { end, detail: detail.into(), wants_certificate: false, stands: false, broker: None }
+    }
+
+    /// It ended at this broker.
+    #[must_use]
+    pub fn at(mut self, broker: &str) -> Self {
+        self.broker = Some(broker.to_owned());
+        self
     }
 
     /// Nothing could be dialled with what is on disk.
@@ -110,15 +119,24 @@ pub struct Tunnel {
     viewer_socket: Arc<PathBuf>,
 }
 
+/// Who says hello.
+#[derive(Debug, Clone, Copy)]
+pub struct Who {
+    /// The machine.
+    pub machine: Uuid,
+    /// The highest number that a tunnel of this machine had, as far as is known.
+    pub after: u64,
+}
+
 /// Says hello on a fresh connection and waits for the welcome.
 pub async fn open(
     dialled: Dialled,
-    machine: Uuid,
+    who: Who,
     link: &LinkHandle,
     viewer_socket: &Path,
 ) -> Result<(Tunnel, Welcome), Ending> {
     let path = dialled.path.clone();
-    match timeout(WELCOME_DEADLINE, greet(dialled, machine, link, viewer_socket)).await {
+    match timeout(WELCOME_DEADLINE, greet(dialled, who, link, viewer_socket)).await {
         Ok(opened) => opened,
         Err(_) => {
             path.close_because(CloseCode::TooSlow, "no welcome");
@@ -132,7 +150,7 @@ pub async fn open(
 
 async fn greet(
     dialled: Dialled,
-    machine: Uuid,
+    who: Who,
     link: &LinkHandle,
     viewer_socket: &Path,
 ) -> Result<(Tunnel, Welcome), Ending> {
@@ -147,7 +165,7 @@ async fn greet(
     let hello = Hello {
         v: PROTOCOL_VERSION,
         features: Vec::new(),
-        machine,
+        machine: who.machine,
         agent_version: facts.agent_version,
         boot: host.boot,
         os: facts.os,
@@ -155,6 +173,7 @@ async fn greet(
         hostname: facts.hostname,
         transport_reason: tunnel.dialled.why.clone(),
         sessions: fitting(host.sessions),
+        after: who.after,
     };
     tunnel.tell(&AgentMessage::Hello(hello)).await.map_err(|ending| tunnel.unwelcome(ending))?;
     loop {
@@ -169,6 +188,11 @@ async fn greet(
 }
 
 impl Tunnel {
+    /// The broker it leads to, as it was dialled.
+    pub fn broker(&self) -> &str {
+        &self.dialled.broker
+    }
+
     /// What carries it.
     pub fn transport(&self) -> Transport {
         self.dialled.path.transport()

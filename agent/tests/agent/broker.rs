@@ -136,6 +136,7 @@ impl Agent {
             hostname: String::new(),
             transport_reason: None,
             sessions: Vec::new(),
+            after: 0,
         };
         let mut agent = Self { connection, hello, send, recv, decoder: Decoder::new() };
         match agent.next().await {

@@ -49,6 +49,7 @@ impl Script {
     fn target(&self) -> TunnelTarget {
         TunnelTarget {
             addr: self.tunnel_addr.clone(),
+            addrs: Vec::new(),
             server_name: broker_name(self.installation),
             ca: self.authority.certificate_pem.clone(),
             ticket_key: "A".repeat(43),
@@ -207,7 +208,8 @@ fn renew(script: &mut Script, body: &[u8]) -> Answer {
     }
     script.renewals += 1;
     let certificate = script.authority().sign_machine(&request.csr, script.name, SystemTime::now()).unwrap();
-    ok(200, &RenewAnswer { certificate, addr: script.tunnel_addr.clone(), time: script.now() })
+    let (addr, addrs) = (script.tunnel_addr.clone(), Vec::new());
+    ok(200, &RenewAnswer { certificate, addr, addrs, time: script.now() })
 }
 
 fn leave(script: &mut Script, body: &[u8]) -> Answer {

@@ -105,6 +105,7 @@ impl Machine {
         profile.keep_certificate(&certificate).unwrap();
         let tunnel = TunnelTarget {
             addr: broker.address.to_string(),
+            addrs: Vec::new(),
             server_name: broker_name(installation),
             ca: authority.certificate_pem().into(),
             ticket_key: "A".repeat(43),

@@ -37,6 +37,8 @@ pub(super) struct Outbox {
     /// Machines with something in their slot, each once, in the order they came.
     turn: VecDeque<Uuid>,
     others: VecDeque<FromBroker>,
+    /// What comes before everything else.
+    first: Option<FromBroker>,
     /// Whose turn it is, so that neither queue starves the other.
     others_next: bool,
     lost: usize,
@@ -56,11 +58,22 @@ impl Outbox {
                 slot.down = Some(event);
             }
             FromBroker::Stream { .. } | FromBroker::DialRefused { .. } => self.push_other(event),
+            FromBroker::Standing { .. } => self.first = Some(event),
         }
+    }
+
+    /// Forgets what was still to be said of tunnels: `standing` makes it void, and is said first.
+    pub(super) fn begin_anew(&mut self, standing: FromBroker) {
+        self.slots.clear();
+        self.turn.clear();
+        self.push(standing);
     }
 
     /// The next event for control.
     pub(super) fn pop(&mut self) -> Option<FromBroker> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
         self.others_next = !self.others_next;
         if self.others_next {
             self.others.pop_front().or_else(|| self.pop_slot())
@@ -71,7 +84,7 @@ impl Outbox {
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.turn.is_empty() && self.others.is_empty()
+        self.first.is_none() && self.turn.is_empty() && self.others.is_empty()
     }
 
     /// Events that found no room since this was last asked.
@@ -156,6 +169,19 @@ mod tests {
         outbox.push(down(machine, 1));
         outbox.push(up(machine, 2));
         assert_eq!(drained(&mut outbox), [up(machine, 2)]);
+    }
+
+    #[test]
+    fn what_stands_is_told_first_and_makes_void_what_was_still_to_be_said() {
+        let (mut outbox, [a, b]) = (Outbox::default(), [1, 2].map(Uuid::from_u128));
+        outbox.push(up(a, 1));
+        outbox.push(down(b, 2));
+        let standing = FromBroker::Standing { machines: vec![a] };
+        outbox.begin_anew(standing.clone());
+        outbox.push(up(a, 1));
+        outbox.push(presence(a, 1, 1.0));
+        assert_eq!(drained(&mut outbox), [standing, up(a, 1), presence(a, 1, 1.0)]);
+        assert!(outbox.is_empty());
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rexec_shared::broker_link::FromBroker;
 use rexec_shared::close::CloseCode;
-use rexec_shared::limits::STREAMS_PER_TUNNEL;
+use rexec_shared::limits::{HOLD_FOR_TUNNEL, STREAMS_PER_TUNNEL};
 use rexec_shared::pki::MachineName;
 use rexec_shared::ticket::{Claims, Now, PublicKey, TicketError, Verifier};
 use rexec_shared::tunnel::{Hello, SessionInfo};
@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::outbox::Outbox;
 use super::waiting::Waiting;
-use crate::limits::{ORGS_MAX, TUNNELS_MAX};
+use crate::limits::{AFTER_AHEAD_MAX, HOLD_BESIDE_OTHERS, MOVED_FOR, MOVED_MAX, ORGS_MAX, TUNNELS_MAX};
 
 /// What a tunnel's task is to bring about: a level, so that no order is ever lost or queued.
 #[derive(Debug, Clone, Default)]
@@ -100,6 +100,9 @@ struct Tunnel<C> {
     connection: C,
     orders: watch::Sender<Orders>,
     streams: Vec<LiveStream>,
+    /// What control was told when it came up, and the newest presence since: to be told anew.
+    up: FromBroker,
+    presence: Option<FromBroker>,
 }
 
 impl<C: Clone> Tunnel<C> {
@@ -141,6 +144,8 @@ pub(super) struct State<C> {
     outbox: Outbox,
     last_number: u64,
     draining: bool,
+    /// Machines whose tunnel control has seen at another broker, and until when that is believed: their viewers need not wait here.
+    moved: BTreeMap<Uuid, Instant>,
 }
 
 impl<C: Clone> State<C> {
@@ -153,6 +158,7 @@ impl<C: Clone> State<C> {
             outbox: Outbox::default(),
             last_number: 0,
             draining: false,
+            moved: BTreeMap::new(),
         }
     }
 
@@ -162,9 +168,9 @@ impl<C: Clone> State<C> {
             self.report_refusal(new.name, new.address, code);
             return Err(code);
         }
+        let older = self.tunnels.get(&new.name.machine).map_or(0, |tunnel| tunnel.number);
         self.close_tunnel(new.name.machine, CloseCode::Displaced);
-        let registered = self.insert(new, now);
-        Ok(registered)
+        Ok(self.insert(new, older, now))
     }
 
     /// A tunnel has ended; of no concern unless it is still the machine's newest.
@@ -183,8 +189,21 @@ impl<C: Clone> State<C> {
         sessions: Vec<SessionInfo>,
         rtt_ms: Option<f64>,
     ) {
-        if self.tunnels.get(&machine).is_some_and(|tunnel| tunnel.number == number) {
-            self.outbox.push(FromBroker::Presence { machine, tunnel: number, sessions, rtt_ms });
+        if let Some(tunnel) = self.tunnels.get_mut(&machine).filter(|tunnel| tunnel.number == number) {
+            let news = FromBroker::Presence { machine, tunnel: number, sessions, rtt_ms };
+            tunnel.presence = Some(news.clone());
+            self.outbox.push(news);
+        }
+    }
+
+    /// Control may know nothing, or what has long been void: it is told all that stands.
+    pub(super) fn handle_retell(&mut self) {
+        self.outbox.begin_anew(FromBroker::Standing { machines: self.tunnels.keys().copied().collect() });
+        for tunnel in self.tunnels.values() {
+            self.outbox.push(tunnel.up.clone());
+            if let Some(presence) = &tunnel.presence {
+                self.outbox.push(presence.clone());
+            }
         }
     }
 
@@ -210,11 +229,35 @@ impl<C: Clone> State<C> {
         Ok(())
     }
 
-    /// Closes a machine's tunnel and all its streams, because control says so.
-    pub(super) fn handle_disconnect(&mut self, machine: Uuid, code: CloseCode) {
+    /// Closes a machine's tunnel and all its streams, because control says so; of no concern when a newer one than `up_to` stands.
+    pub(super) fn handle_disconnect(
+        &mut self,
+        machine: Uuid,
+        code: CloseCode,
+        up_to: Option<u64>,
+        now: Instant,
+    ) {
+        if self.tunnels.get(&machine).is_some_and(|tunnel| up_to.is_some_and(|most| tunnel.number > most)) {
+            return;
+        }
         self.close_tunnel(machine, code);
+        let mut told = code;
+        if code == CloseCode::Displaced {
+            self.note_move(machine, now);
+            told = CloseCode::MachineOffline;
+        }
         for waiter in self.waiting.take_machine(machine) {
-            self.answer(waiter, Err(code));
+            self.answer(waiter, Err(told));
+        }
+    }
+
+    /// The machine is elsewhere: whoever asks for it here is told at once, for a while.
+    fn note_move(&mut self, machine: Uuid, now: Instant) {
+        if self.moved.len() >= MOVED_MAX {
+            self.moved.retain(|_, until| *until > now);
+        }
+        if self.moved.len() < MOVED_MAX {
+            self.moved.insert(machine, now + MOVED_FOR);
         }
     }
 
@@ -236,6 +279,11 @@ impl<C: Clone> State<C> {
         for machine in machines {
             self.close_tunnel(machine, code);
         }
+    }
+
+    /// Whether agents may be at other brokers: then nobody waits for one here for longer than it takes to come back.
+    pub(super) fn handle_others(&mut self, others: bool) {
+        self.waiting.set_hold(if others { HOLD_BESIDE_OTHERS } else { HOLD_FOR_TUNNEL });
     }
 
     /// Ends the waits whose time is over.
@@ -294,19 +342,16 @@ impl<C: Clone> State<C> {
         Ok(())
     }
 
-    fn insert(&mut self, new: NewTunnel<C>, now: Now) -> Registered {
-        let number = now.unix_ms.saturating_mul(1_000).max(self.last_number + 1);
-        self.last_number = number;
+    fn insert(&mut self, new: NewTunnel<C>, older: u64, now: Now) -> Registered {
+        let number = self.number(older, new.hello.after, now);
         let MachineName { org, machine } = new.name;
+        self.moved.remove(&machine);
         let feed = self.orgs.get_mut(&org).and_then(|state| {
             state.machines.insert(machine);
             state.feed.clone()
         });
         let (orders, orders_receiver) = watch::channel(Orders { feed, ..Orders::default() });
-        let tunnel =
-            Tunnel { name: new.name, number, connection: new.connection, orders, streams: Vec::new() };
-        self.tunnels.insert(machine, tunnel);
-        self.outbox.push(FromBroker::TunnelUp {
+        let up = FromBroker::TunnelUp {
             machine,
             org,
             tunnel: number,
@@ -319,11 +364,25 @@ impl<C: Clone> State<C> {
             arch: new.hello.arch,
             hostname: new.hello.hostname,
             sessions: new.hello.sessions,
-        });
+        };
+        self.outbox.push(up.clone());
+        let (name, connection, streams) = (new.name, new.connection, Vec::new());
+        self.tunnels
+            .insert(machine, Tunnel { name, number, connection, orders, streams, up, presence: None });
         for waiter in self.waiting.take_machine(machine) {
             self.grant_or_hold(waiter, now.instant);
         }
         Registered { number, orders: orders_receiver }
+    }
+
+    /// The number of a new tunnel: microseconds, so that those of all brokers are in one order; above the `older` one's here, and above what
+    /// its agent has had elsewhere, should the clocks of two brokers differ. An agent that claims a number far ahead is not believed, and
+    /// none moves another's.
+    fn number(&mut self, older: u64, after: u64, now: Now) -> u64 {
+        let clock = now.unix_ms.saturating_mul(1_000);
+        self.last_number = clock.max(self.last_number + 1);
+        let believed = if after < clock.saturating_add(AFTER_AHEAD_MAX) { after } else { 0 };
+        self.last_number.max(older.max(believed).saturating_add(1))
     }
 
     /// Forgets the machine's tunnel, orders it closed and ends its streams.
@@ -366,6 +425,9 @@ impl<C: Clone> State<C> {
         if let Some(tunnel) = self.tunnels.get_mut(&machine) {
             let granted = tunnel.open_stream(&attach.claims);
             return self.answer(attach, granted);
+        }
+        if self.moved.get(&machine).is_some_and(|until| *until > now) {
+            return self.answer(attach, Err(CloseCode::MachineOffline));
         }
         if let Err(attach) = self.waiting.hold(machine, attach, now, |waiter| waiter.reply.is_closed()) {
             self.answer(attach, Err(CloseCode::MachineOffline));

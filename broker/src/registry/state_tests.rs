@@ -37,6 +37,10 @@ impl Bench {
     }
 
     fn up(&mut self, connection: u32) -> Result<Registered, CloseCode> {
+        self.up_after(connection, 0)
+    }
+
+    fn up_after(&mut self, connection: u32, after: u64) -> Result<Registered, CloseCode> {
         let hello = Hello {
             v: 1,
             features: Vec::new(),
@@ -48,6 +52,7 @@ impl Bench {
             hostname: "test".into(),
             transport_reason: None,
             sessions: Vec::new(),
+            after,
         };
         let name = MachineName { org: self.org, machine: self.machine };
         let transport = Transport::Quic;
@@ -321,4 +326,73 @@ fn control_is_told_why_a_stream_was_refused_and_nothing_of_one_that_does_not_sta
         .filter_map(|event| if let FromBroker::Stream { outcome, .. } = event { Some(outcome) } else { None })
         .collect();
     assert_eq!(outcomes, [Some(CloseCode::BadTicket)]);
+}
+
+fn events(bench: &mut Bench) -> Vec<FromBroker> {
+    std::iter::from_fn(|| bench.state.poll_event()).collect()
+}
+
+#[test]
+fn control_is_told_anew_all_that_stands_and_nothing_that_does_not() {
+    let mut bench = Bench::new();
+    let tunnel = bench.up(1).unwrap();
+    let machine = bench.machine;
+    bench.state.handle_presence(machine, tunnel.number, Vec::new(), Some(1.0));
+    bench.machine = Uuid::from_u128(77);
+    let gone = bench.up(2).unwrap();
+    bench.state.handle_down(bench.machine, gone.number, "gone".into());
+    bench.state.handle_retell();
+    let told = events(&mut bench);
+    assert_eq!(told[0], FromBroker::Standing { machines: vec![machine] });
+    assert!(
+        matches!(told[1], FromBroker::TunnelUp { machine: up, tunnel: number, .. } if up == machine && number == tunnel.number)
+    );
+    assert!(matches!(told[2], FromBroker::Presence { rtt_ms: Some(1.0), .. }));
+    assert_eq!(told.len(), 3, "{told:?}");
+}
+
+#[test]
+fn a_tunnels_number_is_above_what_its_agent_had_elsewhere_and_no_machine_moves_anothers() {
+    let mut bench = Bench::new();
+    let first = bench.up_after(1, 0).unwrap().number;
+    let ahead = first + 1_000_000;
+    assert_eq!(bench.up_after(2, ahead).unwrap().number, ahead + 1);
+    assert!(
+        bench.up_after(3, 0).unwrap().number > ahead + 1,
+        "an uplink that was started anew knows nothing"
+    );
+    bench.machine = Uuid::from_u128(77);
+    let other = bench.up_after(4, 0).unwrap().number;
+    assert!(other < ahead, "{other}");
+    let lied = bench.up_after(5, u64::MAX).unwrap().number;
+    assert!(lied < ahead, "{lied}");
+}
+
+#[test]
+fn a_machine_that_is_elsewhere_is_not_waited_for_and_comes_back_as_any_other() {
+    let mut bench = Bench::new();
+    let tunnel = bench.up(1).unwrap();
+    let mut stream = answered(&mut bench.open()).unwrap();
+    let now = bench.start.instant;
+    bench.state.handle_disconnect(bench.machine, CloseCode::Displaced, Some(tunnel.number - 1), now);
+    assert!(stream.cut.try_recv().is_err(), "a newer tunnel than control knew of");
+    bench.state.handle_disconnect(bench.machine, CloseCode::Displaced, Some(tunnel.number), now);
+    assert_eq!(tunnel.orders.borrow().close, Some(CloseCode::Displaced));
+    assert_eq!(stream.cut.try_recv(), Ok(CloseCode::TunnelLost), "the viewer comes again");
+    assert_eq!(answered(&mut bench.open()).unwrap_err(), CloseCode::MachineOffline, "at once");
+    assert!(!events(&mut bench).iter().any(|event| matches!(event, FromBroker::TunnelDown { .. })));
+    let _back = bench.up(2).unwrap();
+    assert!(answered(&mut bench.open()).is_ok());
+}
+
+#[test]
+fn beside_other_brokers_nobody_waits_long() {
+    let mut bench = Bench::new();
+    bench.state.handle_others(true);
+    let mut waits = bench.resume(false, bench.start);
+    assert_eq!(bench.state.held(), 1);
+    let due = bench.state.poll_timeout().unwrap();
+    assert_eq!(due - bench.start.instant, crate::limits::HOLD_BESIDE_OTHERS);
+    bench.state.handle_timeout(due);
+    assert_eq!(answered(&mut waits).unwrap_err(), CloseCode::MachineOffline);
 }

@@ -2,7 +2,7 @@
 #![deny(clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rexec_shared::limits::HOLD_FOR_TUNNEL;
 use uuid::Uuid;
@@ -24,15 +24,21 @@ pub(super) struct Waiting<T> {
     /// The numbers of each machine's, so that a tunnel that comes up looks at its own alone.
     machines: BTreeMap<Uuid, VecDeque<u64>>,
     last: u64,
+    hold_for: Duration,
 }
 
 impl<T> Default for Waiting<T> {
     fn default() -> Self {
-        Self { waiters: BTreeMap::new(), machines: BTreeMap::new(), last: 0 }
+        Self { waiters: BTreeMap::new(), machines: BTreeMap::new(), last: 0, hold_for: HOLD_FOR_TUNNEL }
     }
 }
 
 impl<T> Waiting<T> {
+    /// How long those wait that come from here on. One that waits behind an older and longer wait ends with it.
+    pub(super) fn set_hold(&mut self, hold_for: Duration) {
+        self.hold_for = hold_for;
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waiters.len()
     }
@@ -53,7 +59,7 @@ impl<T> Waiting<T> {
             return Err(waiter);
         }
         self.last += 1;
-        self.waiters.insert(self.last, Waiter { deadline: now + HOLD_FOR_TUNNEL, machine, what: waiter });
+        self.waiters.insert(self.last, Waiter { deadline: now + self.hold_for, machine, what: waiter });
         self.machines.entry(machine).or_default().push_back(self.last);
         Ok(())
     }

@@ -1,15 +1,22 @@
 //! Which pages may open a viewer's WebSocket or WebTransport (THREATS WS-01).
 #![deny(clippy::disallowed_methods)]
 
+use std::sync::{PoisonError, RwLock};
+
 use axum::http::{HeaderMap, header};
 
 /// The origins allowed, compared byte by byte: a browser serialises its page's origin in one way only (RFC 6454 §6.2).
 #[derive(Debug)]
-pub(super) struct Origins(Vec<String>);
+pub(super) struct Origins(RwLock<Vec<String>>);
 
 impl Origins {
     pub(super) fn new(allowed: Vec<String>) -> Self {
-        Self(allowed)
+        Self(RwLock::new(allowed))
+    }
+
+    /// Allows these instead.
+    pub(super) fn replace(&self, allowed: Vec<String>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = allowed;
     }
 
     /// Whether the request may come in. Every browser names its page's origin; a viewer that is no browser names none, and is no danger:
@@ -22,7 +29,10 @@ impl Origins {
     pub(super) fn allow_page(&self, headers: &HeaderMap) -> bool {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         match (origins.next(), origins.next()) {
-            (Some(origin), None) => self.0.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()),
+            (Some(origin), None) => {
+                let allowed = self.0.read().unwrap_or_else(PoisonError::into_inner);
+                allowed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
+            }
             (None | Some(_), _) => false,
         }
     }

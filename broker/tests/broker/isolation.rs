@@ -89,7 +89,7 @@ async fn an_agent_that_leaves_its_control_stream_unread_is_closed_at_once_all_th
     // The broker stops reading once it cannot answer any more.
     tokio::time::timeout(Duration::from_secs(3), pings).await.ok();
     let begun = Instant::now();
-    let order = ToBroker::Disconnect { machine: agent.machine, code: CloseCode::Revoked };
+    let order = ToBroker::Disconnect { machine: agent.machine, code: CloseCode::Revoked, up_to: None };
     rig.orders.send(order).await.unwrap();
     assert_eq!(agent.closed().await, Some(CloseCode::Revoked));
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());

@@ -323,6 +323,7 @@ impl Agent {
             // Over QUIC there is nothing to explain, whoever explains it.
             transport_reason: Some(udp_silent()),
             sessions: Vec::new(),
+            after: 0,
         };
         self.say(&AgentMessage::Hello(hello)).await;
     }

@@ -76,7 +76,7 @@ async fn control_can_disconnect_a_machine() {
     let rig = Rig::start().await;
     let agent = Agent::dial(&rig, Uuid::new_v4()).await;
     let (mut viewer, _s, _r) = rig.attached(&agent).await;
-    let order = ToBroker::Disconnect { machine: agent.machine, code: CloseCode::Revoked };
+    let order = ToBroker::Disconnect { machine: agent.machine, code: CloseCode::Revoked, up_to: None };
     rig.orders.send(order).await.unwrap();
     assert_eq!(agent.closed().await, Some(CloseCode::Revoked));
     assert_eq!(viewer.closed().await, CloseCode::Revoked);

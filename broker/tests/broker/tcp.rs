@@ -66,6 +66,7 @@ impl TcpAgent {
             hostname: "laptop".into(),
             transport_reason: Some(udp_silent()),
             sessions: Vec::new(),
+            after: 0,
         };
         let mut bytes = BytesMut::new();
         AgentMessage::Hello(hello).encode(&mut bytes);

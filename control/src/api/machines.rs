@@ -177,6 +177,42 @@ pub(super) async fn get_machine(
     Ok(Json(with_live(&app, find(app.db(), caller.scope(), id).await?)))
 }
 
+/// Where a machine's viewers go.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MachineBroker {
+    /// As in a ticket: an absolute address, or a path on this origin.
+    pub broker_url: String,
+}
+
+/// Where a machine's viewers go: asked again by a viewer whose broker does not have the machine any more.
+#[utoipa::path(
+    get,
+    path = "/api/machines/{id}/broker",
+    tag = "machines",
+    params(("id" = Uuid, Path, description = "the machine")),
+    responses((status = 200, body = MachineBroker), (status = "default", description = "a problem", body = Problem, content_type = "application/problem+json")),
+    security(("login" = []))
+)]
+pub(super) async fn get_machine_broker(
+    State(app): State<App>,
+    caller: SignedIn,
+    Params(id): Params<Uuid>,
+) -> Result<Json<MachineBroker>, ApiError> {
+    let row = find(app.db(), caller.scope(), id).await?;
+    Ok(Json(MachineBroker { broker_url: broker_url(&app, &row)? }))
+}
+
+/// Where viewers find the machine.
+///
+/// # Errors
+/// When there is no broker at all.
+pub fn broker_url(app: &App, row: &machine::Model) -> Result<String, ApiError> {
+    app.parts().brokers.viewer_url(row.broker_id, row.tunnel.is_some()).ok_or_else(|| {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_broker", "this installation has no broker")
+            .hint("start a broker and add it with `rexec-control broker add`, or leave the embedded one on")
+    })
+}
+
 /// What to change of a machine; what is left out stays.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct MachineChange {

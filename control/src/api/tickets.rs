@@ -12,6 +12,7 @@ use super::machines;
 use crate::app::App;
 use crate::audit::{self, Deed};
 use crate::auth::signed_in::SignedIn;
+use crate::brokers::VIEWER_PATH;
 use crate::db;
 use crate::error::{ApiError, Problem};
 use crate::extract::Body;
@@ -47,6 +48,8 @@ pub struct Ticket {
     pub broker_url: String,
     /// Where the same broker takes viewers over WebTransport, if it does.
     pub web_transport: Option<WebTransport>,
+    /// Where to look for the machine while control cannot be asked: all brokers, that one first.
+    pub broker_urls: Vec<String>,
     /// When the ticket ends.
     pub expires_at: Timestamp,
 }
@@ -79,6 +82,7 @@ pub(super) async fn create_ticket(
     // The caller was signed in when the request began; what is signed here may live for a week.
     let caller = caller.again(&tx, app.now()).await?;
     let machine = machines::find(&tx, caller.scope(), wish.machine).await?;
+    let broker_url = machines::broker_url(&app, &machine)?;
     let wish = Wish { machine: machine.id, session: wish.session, capabilities: wish.caps, key: wish.key };
     let now = app.now();
     let issued = tickets::issue(&caller, &wish, now, &app.parts().keys.signer)?;
@@ -92,14 +96,19 @@ pub(super) async fn create_ticket(
         resume: issued.resume,
         machine: wish.machine,
         session: wish.session,
-        broker_url: "/viewer".to_owned(),
-        web_transport: web_transport(&app),
+        web_transport: web_transport(&app, &broker_url),
+        broker_urls: app.parts().brokers.viewer_urls(&broker_url),
+        broker_url,
         expires_at: issued.expires_at,
     };
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-fn web_transport(app: &App) -> Option<WebTransport> {
+/// The embedded broker alone has the door.
+fn web_transport(app: &App, broker_url: &str) -> Option<WebTransport> {
+    if broker_url != VIEWER_PATH {
+        return None;
+    }
     let hashes = app.parts().web_hashes.borrow().to_vec();
     app.web_transport().map(|url| WebTransport { url: url.into(), hashes })
 }

@@ -6,13 +6,15 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode, header};
+use rexec_shared::broker_link::LINK_PATH;
 use url::{Host, Url};
 
 use crate::app::App;
 use crate::error::ApiError;
 
-/// What machines ask by whatever name they know: they say whether the process lives and count, and nothing of anybody.
-const BY_ANY_NAME: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+/// What machines ask by whatever name they know: they say whether the process lives and count, and nothing of anybody. A broker's link is
+/// opened by its credential, which no page has.
+const BY_ANY_NAME: [&str; 4] = ["/healthz", "/readyz", "/metrics", LINK_PATH];
 
 /// Refuses requests that were sent to another name.
 pub async fn demand_own_host(State(app): State<App>, request: Request, next: Next) -> Response {

@@ -89,6 +89,17 @@ impl<K: Hash + Eq> SharedBudgets<K> {
         Self(Mutex::new(Budgets::new(rate, keys_max)))
     }
 
+    /// Whether `key` may try now; spends nothing.
+    ///
+    /// # Errors
+    /// With the time to wait.
+    pub fn check(&self, key: &K) -> Result<(), Duration> {
+        #[expect(clippy::disallowed_methods, reason = "the thin outside of the budgets")]
+        let now = Instant::now();
+        let wait = self.0.lock().unwrap_or_else(PoisonError::into_inner).wait(key, now);
+        if wait.is_zero() { Ok(()) } else { Err(wait) }
+    }
+
     /// As [`Budgets::spend`], now.
     ///
     /// # Errors

@@ -48,6 +48,8 @@ pub struct Model {
     pub transport: Option<String>,
     /// Why it is not `quic`: a JSON `TransportReason`.
     pub transport_reason: Option<Json>,
+    /// The broker that has its tunnel, or had the last; none: the embedded one.
+    pub broker_id: Option<Uuid>,
 }
 
 /// Joins are written where they are needed.

@@ -28,7 +28,10 @@ pub(super) fn newness(message: &FromBroker) -> Option<(Uuid, Newness)> {
     match message {
         FromBroker::TunnelUp { machine, tunnel, .. } => Some((*machine, (*tunnel, false))),
         FromBroker::TunnelDown { machine, tunnel, .. } => Some((*machine, (*tunnel, true))),
-        FromBroker::Presence { .. } | FromBroker::Stream { .. } | FromBroker::DialRefused { .. } => None,
+        FromBroker::Standing { .. }
+        | FromBroker::Presence { .. }
+        | FromBroker::Stream { .. }
+        | FromBroker::DialRefused { .. } => None,
     }
 }
 

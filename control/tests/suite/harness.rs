@@ -208,6 +208,7 @@ fn settings(dir: &Path, database_url: String) -> Settings {
         jwt_secret: None,
         tunnel_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         tunnel_public: None,
+        embedded_broker: true,
         web_dir: None,
         agent_dir: dir.join("agents"),
         trusted_proxies: vec!["127.0.0.1/32".parse().expect("a network")],

@@ -5,6 +5,7 @@ mod harness;
 
 mod accounts;
 mod audit;
+mod brokers;
 mod cli;
 mod crowds;
 mod devices;

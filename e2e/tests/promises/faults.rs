@@ -156,6 +156,11 @@ async fn a_machine_whose_agent_dies_holds_no_other_up() -> Result<()> {
 }
 
 #[tokio::test]
+async fn control_down_for_a_minute_costs_nothing_that_is_under_way() -> Result<()> {
+    costs_nothing(Fault::ControlDown).await
+}
+
+#[tokio::test]
 async fn an_agent_that_is_stopped_ends_its_shells_and_viewers_are_told() -> Result<()> {
     let installation = Installation::start()?;
     let mut machine = Machine::start(&installation, "m")?;

@@ -2,6 +2,7 @@
 //!
 //! | module | promises |
 //! |---|---|
+//! | [`brokers`] | brokers that stand alone: control away, a broker gone |
 //! | [`bytes`] | every byte arrives, in both directions, also many of them |
 //! | [`viewers`] | reload, several viewers, a viewer that stops reading |
 //! | [`faults`] | killed, cut and moved: the shell lives and no byte is lost or doubled |
@@ -12,6 +13,7 @@
 //! | [`enrolment`] | how a machine comes in: approval, installer, tokens |
 //! | [`secrets`] | no secret in a log, no listening port on a machine |
 
+mod brokers;
 mod bytes;
 mod doctor;
 mod enrolment;

@@ -114,6 +114,7 @@ async fn handshake(
         return Ok(Dialled {
             path: Path::Quic(connection),
             socket: Some(socket),
+            broker: addr.to_owned(),
             address: address.to_string(),
             via: None,
             why: None,

@@ -107,7 +107,8 @@ async fn secure(
     config: &Arc<ClientConfig>,
 ) -> Result<Dialled, DialError> {
     let path = tcp::connect(socket, name, Arc::clone(config)).await.map_err(|error| explain(addr, &error))?;
-    Ok(Dialled { path: Path::Tcp(path), socket: None, address: shown, via: None, why: None })
+    let broker = addr.to_owned();
+    Ok(Dialled { path: Path::Tcp(path), socket: None, broker, address: shown, via: None, why: None })
 }
 
 fn failed(addr: &str, error: &std::io::Error) -> DialError {

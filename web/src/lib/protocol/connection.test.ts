@@ -8,7 +8,14 @@ import { TicketError } from './tickets';
 import { brokerAddress } from './websocket';
 
 const SESSION = '00000000-0000-4000-8000-0000000000bb';
-const GRANT: Grant = { ticket: 't', resume: 'r', broker_url: '/viewer' };
+const GRANT: Grant = {
+  ticket: 't',
+  resume: 'r',
+  broker_url: '/viewer',
+  broker_urls: ['/viewer'],
+};
+const [A, B] = ['https://a.example/viewer', 'https://b.example/viewer'];
+const TWO: Grant = { ...GRANT, broker_url: A, broker_urls: [A, B] };
 const KEY: ViewerKey = {
   software: false,
   confirmation: 'c',
@@ -112,7 +119,10 @@ beforeEach(() => {
 
 afterEach(() => vi.unstubAllGlobals());
 
-function connect(grant: ConnectionOptions['grant'] = () => Promise.resolve(GRANT)) {
+function connect(
+  grant: ConnectionOptions['grant'] = () => Promise.resolve(GRANT),
+  findBroker: ConnectionOptions['findBroker'] = () => Promise.reject(new Error('not asked')),
+) {
   const events: ViewerEvent[] = [];
   const connection = new Connection({
     viewer: '00000000-0000-4000-8000-0000000000aa',
@@ -121,6 +131,7 @@ function connect(grant: ConnectionOptions['grant'] = () => Promise.resolve(GRANT
     spec: { kind: 'terminal', cols: 80, rows: 24 },
     key: () => Promise.resolve(KEY),
     grant,
+    findBroker,
     deliver: (event) => events.push(event),
   });
   connection.start();
@@ -149,6 +160,31 @@ describe('connection', () => {
     await live(connection);
     expect(host.firsts.map((first) => first.ticket)).toEqual(['t', 'r']);
     expect(grant).toHaveBeenCalledOnce();
+    connection.dispose();
+  });
+
+  it('asks control where the machine is when its broker does not have it any more, and goes there', async () => {
+    const find = vi.fn(() => Promise.resolve(B));
+    const { connection } = connect(() => Promise.resolve(TWO), find);
+    await live(connection);
+    sockets[0]?.die(4010);
+    await live(connection);
+    await vi.waitFor(() => expect(sockets.at(-1)?.url).toBe('wss://b.example/viewer'));
+    await live(connection);
+    expect(find).toHaveBeenCalledOnce();
+    connection.dispose();
+  });
+
+  it('tries the brokers in turn while control is away, too', async () => {
+    const find = vi.fn(() => Promise.reject(new Error('control is away')));
+    const { connection } = connect(() => Promise.resolve(TWO), find);
+    await live(connection);
+    sockets.at(-1)?.die(4010);
+    await vi.waitFor(() => expect(find).toHaveBeenCalledOnce());
+    await live(connection);
+    sockets.at(-1)?.die();
+    await vi.waitFor(() => expect(sockets.at(-1)?.url).toBe('wss://b.example/viewer'));
+    await live(connection);
     connection.dispose();
   });
 

@@ -4,6 +4,7 @@
  * machine wants; every decision is the machine's, but for what carries the bytes.
  */
 import type { Bytes } from './bytes';
+import { closeCodeOfWebSocket } from './codes';
 import type { ViewerKey } from './key';
 import { HASHES_FRESH_MS } from './limits';
 import type { Proof, SignalName, Size, Spec } from './messages';
@@ -25,6 +26,8 @@ export interface Grant {
   readonly broker_url: string;
   /** Where the same broker listens for WebTransport, if it does. */
   readonly web_transport?: WebDoor | null;
+  /** Where to look for the machine while control cannot be asked, that one first. */
+  readonly broker_urls: readonly string[];
 }
 
 /** What a connection is made with. */
@@ -37,6 +40,8 @@ export interface ConnectionOptions {
   readonly key: () => Promise<ViewerKey>;
   /** Asks control for a ticket for the key of this confirmation, until the signal gives up. */
   readonly grant: (confirmation: string, signal: AbortSignal) => Promise<Grant>;
+  /** Asks control where the machine's broker is now. */
+  readonly findBroker: (signal: AbortSignal) => Promise<string>;
   /** Everything that happens, in order. */
   readonly deliver: (event: ViewerEvent) => void;
 }
@@ -54,6 +59,10 @@ interface TicketRequest {
   readonly abort: AbortController;
 }
 
+/** Closes by which a broker says that the machine is not there, or that it goes away itself. */
+const STRAYED = ['machine_offline', 'draining'];
+/** Longest wait for control's word on where the machine is, ms. */
+const FIND_TIMEOUT_MS = 5_000;
 /** A timer this late says that the computer slept, ms: no busy page makes it that late. */
 const SLEPT_MS = 5_000;
 
@@ -69,6 +78,9 @@ export class Connection {
   #carrier: Carrier | null = null;
   #grant: Pick<Grant, 'broker_url' | 'web_transport'> = { broker_url: '/viewer' };
   #grantedAt = 0;
+  /** All brokers that are known; one alone is never left for another. */
+  #brokers: readonly string[] = [];
+  #finding = false;
   #request: TicketRequest | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #settling = false;
@@ -313,6 +325,7 @@ export class Connection {
       const grant = await this.#options.grant(key.confirmation, request.abort.signal);
       if (!current()) return;
       this.#granted(grant);
+      this.#brokers = grant.broker_urls;
       this.#do((now) => this.machine.ticketGranted(grant, now));
     } catch (thrown) {
       if (!current()) return;
@@ -335,8 +348,12 @@ export class Connection {
 
   #listenTo(attached: Attached): void {
     const isNext = () => this.#next === attached;
+    let opened = false;
     attached.transport.listener = {
-      opened: () => this.#do((now) => this.machine.connected(now)),
+      opened: () => {
+        opened = true;
+        this.#do((now) => this.machine.connected(now));
+      },
       received: (bytes: Bytes) =>
         this.#do((now) =>
           isNext() ? this.machine.receivedNext(bytes, now) : this.machine.received(bytes, now),
@@ -346,9 +363,31 @@ export class Connection {
           this.#reach?.failed(performance.now());
         if (isNext()) return this.#do(() => this.machine.closedNext());
         this.#transport = null;
+        const word = closeCodeOfWebSocket(code)?.name;
+        if (!opened || (word && STRAYED.includes(word))) void this.#find();
         this.#closed(attached.n, code, reason);
       },
     };
+  }
+
+  /** The broker is not there, or does not have the machine: another may. Meanwhile the machine goes on trying. */
+  async #find(): Promise<void> {
+    if (this.#finding || this.#brokers.length < 2) return;
+    this.#finding = true;
+    const at = this.#grant.broker_url;
+    try {
+      const found = await this.#options.findBroker(AbortSignal.timeout(FIND_TIMEOUT_MS));
+      if (found === at) return;
+      this.#grant = { broker_url: found };
+      const { phase } = this.machine;
+      if (phase.at !== 'live' && phase.at !== 'over') this.wake();
+    } catch {
+      // Control is away, too: the next broker is as good as any, when its turn comes.
+      const next = this.#brokers[this.#brokers.indexOf(at) + 1] ?? this.#brokers[0] ?? at;
+      if (next !== at) this.#grant = { broker_url: next };
+    } finally {
+      this.#finding = false;
+    }
   }
 
   #closed(n: number, code: number, reason: string): void {

@@ -4,5 +4,5 @@ export { Connection, type ConnectionOptions } from './connection';
 export { loadViewerKey, type ViewerKey } from './key';
 export type { Exit, Role, SignalName, Size, ViewerInfo } from './messages';
 export type { Cause, Ending, Phase, ViewerEvent } from './phase';
-export { fetchTicket, TicketError } from './tickets';
+export { fetchBroker, fetchTicket, TicketError } from './tickets';
 export { ViewerMachine } from './viewer';

@@ -24,6 +24,15 @@ const CODES: Readonly<Record<number, string>> = {
   404: 'not_found',
 };
 
+/** Where the machine's viewers go now. */
+export async function fetchBroker(machine: string, signal: AbortSignal): Promise<string> {
+  const path = { id: machine };
+  const { broker_url } = await call(
+    api.GET('/api/machines/{id}/broker', { params: { path }, signal }),
+  );
+  return broker_url;
+}
+
 /** A ticket, and with it the capability to resume. `signal` gives up. */
 export async function fetchTicket(
   machine: string,

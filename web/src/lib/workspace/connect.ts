@@ -1,5 +1,5 @@
 /** Joins a tab to the real world: this page's key, control's tickets, a WebSocket. */
-import { Connection, fetchTicket, loadViewerKey } from '../protocol';
+import { Connection, fetchBroker, fetchTicket, loadViewerKey } from '../protocol';
 import type { Connect } from './tab.svelte';
 
 /** Connects to a session of a machine of this installation. */
@@ -9,4 +9,5 @@ export const connect: Connect = ({ machine, session }, options) =>
     session,
     key: loadViewerKey,
     grant: (confirmation, signal) => fetchTicket(machine, session, confirmation, signal),
+    findBroker: (signal) => fetchBroker(machine, signal),
   });
