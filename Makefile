@@ -20,8 +20,8 @@ dev: ## as run, but rebuilds the web app whenever its source changes
 test: ## sets up what the tests need and runs all of them
 	@scripts/test
 
-bench: ## Rexec beside OpenSSH, in one run
-	@scripts/bench
+bench: ## Rexec beside OpenSSH and others in one run, drawn into docs/
+	@scripts/bench --docs
 
 faults: ## breaks what can break, and prints what that cost: bytes lost, bytes doubled, time until typing works again
 	@scripts/bench --faults

@@ -8,7 +8,7 @@ use rexec_e2e::process::family;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::peer::{Line, Peer};
+use crate::peer::{Line, Peer, TYPED};
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// Keystrokes per peer and round.
     pub(crate) keystrokes: usize,
+    /// Longest time for the keystrokes of a peer and round; a slow peer types fewer.
+    pub(crate) typing_max: Duration,
     /// Bulk output per peer and round.
     pub(crate) bulk_bytes: usize,
 }
@@ -25,6 +27,11 @@ impl Plan {
     /// Keystrokes that are not counted, at the beginning of each round.
     fn warm_up(&self) -> usize {
         self.keystrokes / 20
+    }
+
+    /// Longest time for those.
+    fn warm_up_max(&self) -> Duration {
+        self.typing_max / 5
     }
 }
 
@@ -109,18 +116,32 @@ pub(crate) async fn interrupt(peers: &[Peer<'_>], plan: &Plan) -> Result<Vec<Vec
 }
 
 async fn keystrokes(line: &mut Line, plan: &Plan, taken: &mut Vec<Duration>) -> Result<()> {
-    for number in 0..plan.warm_up() + plan.keystrokes {
-        let began = Instant::now();
-        line.write(b"x").await?;
-        line.read(1).await?;
-        if number >= plan.warm_up() {
-            taken.push(began.elapsed());
+    let warming = Instant::now();
+    for _ in 0..plan.warm_up() {
+        keystroke(line).await?;
+        if warming.elapsed() > plan.warm_up_max() {
+            break;
+        }
+    }
+    let typing = Instant::now();
+    for _ in 0..plan.keystrokes {
+        taken.push(keystroke(line).await?);
+        if typing.elapsed() > plan.typing_max {
+            break;
         }
     }
     Ok(())
 }
 
-/// The time a file of text takes from the machine to the viewer, for each peer.
+/// Types, and waits for the echo; how long that took.
+pub(crate) async fn keystroke(line: &mut Line) -> Result<Duration> {
+    let began = Instant::now();
+    line.write(&[TYPED]).await?;
+    line.read(1).await?;
+    Ok(began.elapsed())
+}
+
+/// The time a file of text takes from the machine to the viewer, for each peer; nothing for those that show only the end of it.
 pub(crate) async fn bulk(peers: &[Peer<'_>], plan: &Plan, dir: &Path) -> Result<Vec<Flood>> {
     let file = dir.join("bulk");
     let line = "the quick brown fox jumps over the lazy dog 0123456789\r\n";
@@ -128,7 +149,7 @@ pub(crate) async fn bulk(peers: &[Peer<'_>], plan: &Plan, dir: &Path) -> Result<
     std::fs::write(&file, text)?;
     let mut floods = vec![Flood::default(); peers.len()];
     for _ in 0..plan.rounds {
-        for (peer, flood) in peers.iter().zip(&mut floods) {
+        for (peer, flood) in peers.iter().zip(&mut floods).filter(|(peer, _)| peer.carries_every_byte()) {
             let script = format!("head -c 1 >/dev/null; cat '{}'; sleep 60", file.display());
             let mut program = peer.run(&script).await.with_context(|| peer.name())?;
             let before = peer.relay().map(processor_time);

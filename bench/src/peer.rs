@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -13,49 +14,74 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
-use crate::ssh::{Place, Sshd};
+use crate::kind::PeerKind;
+use crate::mosh::MoshLine;
+use crate::place::Place;
+use crate::ssh::Sshd;
 
 /// A program begins within this on the worst of networks.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// A line discipline turns its line feed into two bytes.
 const READY: &[u8] = b"READY";
+/// What is typed to measure an echo; the control sequences of a screen hold none.
+pub(crate) const TYPED: u8 = b'x';
 /// Read from ssh at once, bytes.
 const READ: usize = 256 * 1024;
 
 /// A way to the machine.
 #[derive(Debug)]
 pub(crate) struct Peer<'a> {
-    name: &'static str,
+    kind: PeerKind,
     way: Way<'a>,
     /// The process between the two ends, whose work is counted.
     relay: Option<u32>,
 }
 
+/// How the way is gone.
 #[derive(Debug)]
-enum Way<'a> {
-    Rexec { api: &'a Api, machine: &'a Machine },
-    Ssh { server: &'a Sshd, address: SocketAddr },
+pub(crate) enum Way<'a> {
+    /// Rexec's whole path.
+    Rexec {
+        /// Whose sessions.
+        api: &'a Api,
+        /// Where to.
+        machine: &'a Machine,
+    },
+    /// OpenSSH to an address that leads to `server`.
+    Ssh {
+        /// The server at the end.
+        server: &'a Sshd,
+        /// Where the way begins.
+        address: SocketAddr,
+        /// Socket of a connection that is there already, to share.
+        shared: Option<&'a Path>,
+    },
+    /// mosh to servers at this place.
+    Mosh {
+        /// The place.
+        place: &'a Place,
+    },
 }
 
 impl<'a> Peer<'a> {
-    /// Rexec's whole path.
-    pub(crate) fn rexec(api: &'a Api, machine: &'a Machine, broker: u32) -> Self {
-        Self { name: "rexec", way: Way::Rexec { api, machine }, relay: Some(broker) }
-    }
-
-    /// OpenSSH to an address that leads to `server`.
-    pub(crate) fn ssh(name: &'static str, server: &'a Sshd, address: SocketAddr, relay: Option<u32>) -> Self {
-        Self { name, way: Way::Ssh { server, address }, relay }
+    /// A way, and the process between its ends.
+    pub(crate) fn new(kind: PeerKind, way: Way<'a>, relay: Option<u32>) -> Self {
+        Self { kind, way, relay }
     }
 
     /// What it is called in the report.
     pub(crate) fn name(&self) -> &'static str {
-        self.name
+        self.kind.name()
     }
 
     /// The process between the ends, if there is one.
     pub(crate) fn relay(&self) -> Option<u32> {
         self.relay
+    }
+
+    /// Whether every byte printed comes, not only what a screen shows in the end.
+    pub(crate) fn carries_every_byte(&self) -> bool {
+        !matches!(self.way, Way::Mosh { .. })
     }
 
     /// Runs a shell script in a new terminal without line discipline, and waits until it has begun.
@@ -73,7 +99,8 @@ impl<'a> Peer<'a> {
                     read: 0,
                 }
             }
-            Way::Ssh { server, address } => Line::ssh(server, *address, script)?,
+            Way::Ssh { server, address, shared } => Line::ssh(server, *address, *shared, script)?,
+            Way::Mosh { place } => Line::Mosh(Box::new(MoshLine::start(place, script)?)),
         };
         timeout(DEADLINE, line.read_ready()).await.context("the program did not begin")??;
         Ok(line)
@@ -92,6 +119,8 @@ pub(crate) enum Line {
     },
     /// Through ssh.
     Ssh(Box<SshLine>),
+    /// Through mosh.
+    Mosh(Box<MoshLine>),
 }
 
 /// A program behind ssh.
@@ -106,9 +135,12 @@ pub(crate) struct SshLine {
 }
 
 impl Line {
-    fn ssh(server: &Sshd, address: SocketAddr, script: &str) -> Result<Self> {
+    fn ssh(server: &Sshd, address: SocketAddr, shared: Option<&Path>, script: &str) -> Result<Self> {
         let here = Place { host: address.ip(), namespace: None };
         let mut command = tokio::process::Command::from(server.client(&here, address));
+        if let Some(socket) = shared {
+            command.arg("-S").arg(socket);
+        }
         command.args(["-tt", &address.ip().to_string(), script]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         let mut child = command.spawn().context("ssh does not start")?;
@@ -121,10 +153,11 @@ impl Line {
         match self {
             Self::Rexec { viewer, .. } => viewer.type_bytes(bytes),
             Self::Ssh(line) => Ok(line.input.write_all(bytes).await?),
+            Self::Mosh(line) => line.write(bytes).await,
         }
     }
 
-    /// Waits until this many more bytes were printed.
+    /// Waits until this many more `x` were printed. mosh draws screens: one of them is all that can be waited for.
     pub(crate) async fn read(&mut self, bytes: usize) -> Result<()> {
         match self {
             Self::Rexec { viewer, read } => {
@@ -134,6 +167,7 @@ impl Line {
                 }
             }
             Self::Ssh(line) => line.read(bytes).await?,
+            Self::Mosh(line) => while !line.read_some().await?.contains(&TYPED) {},
         }
         Ok(())
     }
@@ -150,7 +184,15 @@ impl Line {
                 };
                 timeout(DEADLINE, ended).await.context("the session did not end")
             }
-            Self::Ssh(_) => Ok(()),
+            Self::Ssh(_) | Self::Mosh(_) => Ok(()),
+        }
+    }
+
+    /// The process of its own that serves it on the machine, if it is mosh's.
+    pub(crate) fn mosh_server(&self) -> Option<u32> {
+        match self {
+            Self::Mosh(line) => Some(line.server()),
+            Self::Rexec { .. } | Self::Ssh(_) => None,
         }
     }
 
@@ -186,6 +228,7 @@ impl Line {
                 ensure!(taken > 0, "ssh ended");
                 Ok(line.buffer.get(..taken).unwrap_or_default().to_vec())
             }
+            Self::Mosh(line) => Ok(line.read_some().await?.to_vec()),
         }
     }
 
@@ -204,6 +247,7 @@ impl Line {
                     seen.push(line.output.read_u8().await?);
                 }
             }
+            Self::Mosh(_) => self.read_until(READY).await?,
         }
         Ok(())
     }

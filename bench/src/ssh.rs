@@ -1,36 +1,19 @@
 //! OpenSSH on private ports, with keys made for this run.
 
 use std::fs::create_dir_all;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use rexec_e2e::installation::free_port;
-use rexec_e2e::process::Process;
+use rexec_e2e::process::{Process, family, kill_9};
 use rexec_e2e::wait;
 
+use crate::place::{Place, program};
+
 const SOON: Duration = Duration::from_secs(10);
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// Where a process runs and is found.
-#[derive(Debug, Clone)]
-pub(crate) struct Place {
-    /// Its address.
-    pub(crate) host: IpAddr,
-    /// Network namespace it runs in.
-    pub(crate) namespace: Option<String>,
-}
-
-impl Place {
-    fn command(&self, program: PathBuf) -> Command {
-        let Some(namespace) = &self.namespace else { return Command::new(program) };
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", namespace]).arg(program).env("PATH", PATH);
-        command
-    }
-}
 
 /// A server of one's own.
 #[derive(Debug)]
@@ -39,6 +22,20 @@ pub(crate) struct Sshd {
     address: SocketAddr,
     place: Place,
     process: Process,
+}
+
+/// One connection to a server that sessions share, as `ControlMaster` makes it.
+#[derive(Debug)]
+pub(crate) struct Master {
+    socket: PathBuf,
+    _process: Process,
+}
+
+impl Master {
+    /// Where sessions ask for a place on it.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
 }
 
 /// A server's port as seen at a relay.
@@ -69,12 +66,24 @@ impl Sshd {
             // Where a server that runs as root locks its unprivileged half in; packages make it when the service starts.
             let _ = create_dir_all("/run/sshd");
         }
-        let mut command = place.command(program("sshd"));
-        command.arg("-D").arg("-e").arg("-f").arg(&config);
-        let process = Process::start("sshd", command, &dir.join("log"))?;
+        let process = serve(&place, dir)?;
         let server = Self { dir: dir.into(), address, place, process };
         server.wait_open(address)?;
         Ok(server)
+    }
+
+    /// Kills it without a word, with every connection it has.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        let own = family(self.pid());
+        // Those that a child of a child was killed with are gone already.
+        own.into_iter().skip(1).for_each(|pid| drop(kill_9(pid)));
+        self.process.kill_9()
+    }
+
+    /// Starts it again where it was.
+    pub(crate) fn start_again(&mut self) -> Result<()> {
+        self.process = serve(&self.place, &self.dir)?;
+        self.wait_open(self.address)
     }
 
     /// Where it is found.
@@ -115,11 +124,28 @@ impl Sshd {
         Ok(ReverseTunnel { address, _process: process })
     }
 
+    /// Opens a connection from here that sessions can share.
+    pub(crate) fn master(&self, from: &Place) -> Result<Master> {
+        let socket = self.dir.join("master");
+        let mut command = self.client(from, self.address);
+        command.arg("-M").arg("-N").arg("-S").arg(&socket).arg(self.address.ip().to_string());
+        let process = Process::start("ssh -M", command, &self.dir.join("master-log"))?;
+        wait::until("a shared connection", SOON, || socket.exists().then_some(()))
+            .map_err(|error| error.context(process.log()))?;
+        Ok(Master { socket, _process: process })
+    }
+
     fn wait_open(&self, address: SocketAddr) -> Result<()> {
         wait::until("an OpenSSH port", SOON, || TcpStream::connect(address).ok())
             .map(drop)
             .map_err(|error| error.context(self.process.log()))
     }
+}
+
+fn serve(place: &Place, dir: &Path) -> Result<Process> {
+    let mut command = place.command(program("sshd"));
+    command.arg("-D").arg("-e").arg("-f").arg(dir.join("sshd_config"));
+    Process::start("sshd", command, &dir.join("log"))
 }
 
 fn configuration(dir: &Path, address: SocketAddr) -> String {
@@ -141,10 +167,4 @@ fn make_key(path: &Path) -> Result<()> {
     } else {
         bail!("ssh-keygen: {}", String::from_utf8_lossy(&output.stderr))
     }
-}
-
-/// sshd insists on an absolute path of its own.
-fn program(name: &str) -> PathBuf {
-    let found = PATH.split(':').map(|dir| Path::new(dir).join(name)).find(|path| path.is_file());
-    found.unwrap_or_else(|| name.into())
 }
