@@ -59,7 +59,9 @@ pub(crate) struct ControlStream {
 }
 
 impl ControlStream {
-    pub(crate) fn new(send: SendStream, recv: RecvStream) -> Self {
+    pub(crate) fn new(mut send: SendStream, recv: RecvStream) -> Self {
+        // Feeds and pings are few, and wait behind nobody's bulk.
+        send.set_urgent();
         Self { send, recv, decoder: Decoder::new() }
     }
 

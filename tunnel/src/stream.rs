@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use quinn::VarInt;
 use rexec_shared::close::CloseCode;
+use rexec_shared::mux::SMALL_MAX;
 
 use crate::end::{RecvEnd, SendEnd};
 use crate::tcp::{TcpRecv, TcpSend};
@@ -31,6 +32,24 @@ enum Receiving {
 struct QuicSend {
     stream: quinn::SendStream,
     is_ended: bool,
+    is_urgent: bool,
+    priority: i32,
+}
+
+/// Priorities over QUIC: the lines of `rexec_shared::mux`. Everything else has 0.
+const URGENT: i32 = 2;
+const QUICK: i32 = 1;
+
+impl QuicSend {
+    /// A keystroke goes before bulk. No flood keeps bulk waiting by many small writes: those behind a full window come together, and are small no more.
+    fn stand_in_line(&mut self, len: usize) {
+        let priority = if self.is_urgent { URGENT } else { i32::from(len <= SMALL_MAX) * QUICK };
+        if priority != self.priority {
+            self.priority = priority;
+            // Fails only when it has ended already.
+            self.stream.set_priority(priority).ok();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -76,13 +95,16 @@ impl From<TcpRecv> for RecvStream {
 impl SendStream {
     /// A stream of quinn's.
     pub(crate) fn quic(stream: quinn::SendStream) -> Self {
-        Self(Sending::Quic(QuicSend { stream, is_ended: false }))
+        Self(Sending::Quic(QuicSend { stream, is_ended: false, is_urgent: false, priority: 0 }))
     }
 
     /// Hands over a chunk; waits for room. When cancelled, QUIC may have taken a part of it, TCP all of it or nothing.
     pub async fn write_chunk(&mut self, bytes: Bytes) -> Result<(), SendEnd> {
         match &mut self.0 {
-            Sending::Quic(send) => Ok(send.stream.write_chunk(bytes).await?),
+            Sending::Quic(send) => {
+                send.stand_in_line(bytes.len());
+                Ok(send.stream.write_chunk(bytes).await?)
+            }
             Sending::Tcp(send) => send.write_chunk(bytes).await,
         }
     }
@@ -90,7 +112,10 @@ impl SendStream {
     /// Hands over a copy of the bytes; see [`SendStream::write_chunk`].
     pub async fn write_all(&mut self, bytes: &[u8]) -> Result<(), SendEnd> {
         match &mut self.0 {
-            Sending::Quic(send) => Ok(send.stream.write_all(bytes).await?),
+            Sending::Quic(send) => {
+                send.stand_in_line(bytes.len());
+                Ok(send.stream.write_all(bytes).await?)
+            }
             Sending::Tcp(send) => send.write_chunk(Bytes::copy_from_slice(bytes)).await,
         }
     }
@@ -129,12 +154,11 @@ impl SendStream {
         }
     }
 
-    /// Streams of a higher priority go first, 0 is everybody's. TCP knows two: above 0, and the rest.
-    pub fn set_priority(&mut self, priority: i32) {
+    /// This stream goes before all others. Of those, what comes in chunks of at most [`SMALL_MAX`] bytes goes before what comes in larger ones.
+    pub fn set_urgent(&mut self) {
         match &mut self.0 {
-            // Fails only when it has ended already.
-            Sending::Quic(send) => drop(send.stream.set_priority(priority)),
-            Sending::Tcp(send) => send.set_urgent(priority > 0),
+            Sending::Quic(send) => send.is_urgent = true,
+            Sending::Tcp(send) => send.set_urgent(true),
         }
     }
 }

@@ -16,6 +16,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use rexec_shared::message::{SignalName, Size, Spec};
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use uuid::Uuid;
@@ -68,11 +69,8 @@ impl Pty {
     pub(super) fn read_batch(&self, out: &mut Vec<u8>, budget: usize) -> ReadEnd {
         let begin = out.len();
         while out.len() - begin < budget {
-            let len = out.len();
-            out.resize(len + READ_SIZE, 0);
-            let result = rustix::io::read(self.fd.get_ref(), out.get_mut(len..).unwrap_or_default());
-            out.truncate(len + result.unwrap_or(0));
-            match result {
+            out.reserve(READ_SIZE);
+            match rustix::io::read(self.fd.get_ref(), spare_capacity(out)) {
                 Ok(0) | Err(Errno::IO) => return ReadEnd::HungUp,
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return ReadEnd::Drained,

@@ -24,13 +24,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use rexec_shared::close::CloseCode;
 use rexec_shared::limits::{COLS_MAX, ROWS_MAX};
 use rexec_shared::message::{SessionKind, Size, Spec, ViewerMessage};
 use rexec_shared::ticket::{Claims, FeedState};
 use rexec_shared::tunnel::SessionInfo;
 use tokio::io::unix::AsyncFdReadyGuard;
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
@@ -44,8 +45,9 @@ use state::Session;
 
 /// Commands waiting for a session. An input frame is at most 64 KiB, so this bounds 2 MiB, and the task empties it at each turn.
 const QUEUE: usize = 32;
-/// Output read in one turn, bytes: large batches for throughput, a turn short enough that typing does not wait.
-const READ_BUDGET: usize = 64 * 1024;
+/// Output read in one turn, bytes: large batches for throughput, a turn short enough that typing does not wait. With the last read, which may go 4 KiB
+/// beyond, it fits into one batch.
+const READ_BUDGET: usize = 56 * 1024;
 /// Input written in one turn, bytes.
 const WRITE_BUDGET: usize = 64 * 1024;
 
@@ -72,13 +74,38 @@ pub(super) struct Batch {
     pub(super) last: bool,
 }
 
+/// Where a stream's batches go: to its socket at once as far as that has room, the rest to the task that waits for room.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    pub(super) socket: Option<Arc<OwnedWriteHalf>>,
+    pub(super) batches: mpsc::Sender<Batch>,
+}
+
+impl Outlet {
+    /// Sends a batch, `now` if it may be written by the caller. Returns the buffer when all of it is written; else the stream's task will say so.
+    fn send(&self, mut batch: Batch, now: bool) -> Option<BytesMut> {
+        if let Some(socket) = self.socket.as_ref().filter(|_| now && !batch.last) {
+            // A socket that is gone is the task's to notice.
+            let written = socket.try_write(&batch.bytes).unwrap_or(0);
+            if written == batch.bytes.len() {
+                batch.bytes.clear();
+                return Some(batch.bytes);
+            }
+            batch.bytes.advance(written);
+        }
+        // The channel holds one batch and the stream has taken the last, or it is gone and says so itself.
+        let _ = self.batches.try_send(batch);
+        None
+    }
+}
+
 /// An admitted viewer that comes to a session.
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) stream: StreamId,
     pub(super) request: Request,
     pub(super) claims: Box<Claims>,
-    pub(super) batches: mpsc::Sender<Batch>,
+    pub(super) outlet: Outlet,
 }
 
 /// What streams tell a session.
@@ -88,7 +115,7 @@ pub(super) enum Command {
     Arrive(Box<Arrival>),
     /// A viewer said something.
     Message(StreamId, ViewerMessage),
-    /// A batch was written; its buffer comes back.
+    /// A batch that the socket had no room for was written; its buffer comes back.
     Written(StreamId, BytesMut),
     /// A viewer broke the protocol.
     Broken(StreamId, Refusal),
@@ -208,17 +235,16 @@ async fn refuse_all(mut commands: mpsc::Receiver<Command>, why: &str) {
     while let Ok(Some(command)) = tokio::time::timeout_at(until, commands.recv()).await {
         if let Command::Arrive(arrival) = command {
             let why = format!("the session could not be opened: {why}");
-            return turn_away(&arrival.batches, &Refusal::new(CloseCode::Internal, why));
+            return turn_away(&arrival.outlet, &Refusal::new(CloseCode::Internal, why));
         }
     }
 }
 
 /// Tells a stream that nothing was sent to yet why that is all.
-fn turn_away(batches: &mpsc::Sender<Batch>, refusal: &Refusal) {
+fn turn_away(outlet: &Outlet, refusal: &Refusal) {
     let mut bytes = BytesMut::new();
     refusal.message().encode(&mut bytes);
-    // The channel holds one batch and this is the first.
-    let _ = batches.try_send(Batch { bytes, last: true });
+    outlet.send(Batch { bytes, last: true }, false);
 }
 
 /// The session's loop: one turn serves the viewers, then waits for whatever comes first.
@@ -233,8 +259,11 @@ async fn serve(mut session: Session, pty: Pty, mut wires: Wires) {
     loop {
         let now = Instant::now();
         session.handle_time(&mut pty, now);
-        session.catch_up(now);
+        // Viewers first: what the screen makes of it is nothing they wait for.
         session.serve_viewers(now);
+        if session.catch_up(now) {
+            session.serve_viewers(now);
+        }
         if let Some(info) = session.poll_info() {
             wires.publish(info);
         }

@@ -3,7 +3,9 @@
 //! The session hands over one batch of frames at a time and makes the next when this one is written, so a socket that takes nothing costs one batch and
 //! holds nobody up. Reading goes on meanwhile: acknowledgements are never stuck behind output.
 
+use std::io;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -17,9 +19,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::handshake::{self, Refusal};
+use super::handshake::{self, Admission, Refusal};
 use super::hub::HubHandle;
-use super::session::{Arrival, Batch, Command, SessionHandle, StreamId};
+use super::session::{Arrival, Batch, Command, Outlet, SessionHandle, StreamId};
 
 /// How long a refused viewer may take to read why.
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(5);
@@ -29,53 +31,49 @@ const READ_SIZE: usize = 4 * 1024;
 /// Serves one stream.
 pub(super) async fn serve(mut stream: UnixStream, hub: HubHandle) {
     match begin(&mut stream, &hub).await {
-        Ok(Some((session, arrival, rest, batches))) => {
-            attached(stream, session, arrival, rest, batches).await
-        }
+        Ok(Some((session, admission))) => attached(stream, session, admission).await,
         Ok(None) => {}
         Err(refusal) => refuse(&mut stream, &refusal).await,
     }
 }
 
-type Begun = (SessionHandle, Arrival, BytesMut, mpsc::Receiver<Batch>);
-
-async fn begin(stream: &mut UnixStream, hub: &HubHandle) -> Result<Option<Begun>, Refusal> {
+async fn begin(
+    stream: &mut UnixStream,
+    hub: &HubHandle,
+) -> Result<Option<(SessionHandle, Admission)>, Refusal> {
     let Some(admission) = handshake::admit(stream, hub).await? else { return Ok(None) };
     let session = hub.enter(&admission).await?;
-    let (sender, batches) = mpsc::channel(1);
-    let arrival = Arrival {
-        stream: StreamId::next(),
-        request: admission.request,
-        claims: admission.claims,
-        batches: sender,
-    };
-    Ok(Some((session, arrival, admission.rest, batches)))
+    Ok(Some((session, admission)))
 }
 
 async fn refuse(stream: &mut UnixStream, refusal: &Refusal) {
-    tracing::info!(code = refusal.code.name(), reason = refusal.message, "a viewer was refused");
-    let mut out = BytesMut::new();
-    refusal.message().encode(&mut out);
-    let said = async {
+    let out = said(refusal);
+    let told = async {
         stream.write_all(&out).await?;
         stream.shutdown().await
     };
-    let _ = timeout(REFUSAL_DEADLINE, said).await;
+    let _ = timeout(REFUSAL_DEADLINE, told).await;
 }
 
-async fn attached(
-    mut stream: UnixStream,
-    session: SessionHandle,
-    arrival: Arrival,
-    rest: BytesMut,
-    batches: mpsc::Receiver<Batch>,
-) {
-    let id = arrival.stream;
+/// What a refused viewer is told.
+fn said(refusal: &Refusal) -> BytesMut {
+    tracing::info!(code = refusal.code.name(), reason = refusal.message, "a viewer was refused");
+    let mut out = BytesMut::new();
+    refusal.message().encode(&mut out);
+    out
+}
+
+async fn attached(stream: UnixStream, session: SessionHandle, admission: Admission) {
+    let Admission { request, claims, rest } = admission;
+    let (read, write) = stream.into_split();
+    let (write, id) = (Arc::new(write), StreamId::next());
+    let (sender, batches) = mpsc::channel(1);
+    let outlet = Outlet { socket: Some(Arc::clone(&write)), batches: sender };
+    let arrival = Arrival { stream: id, request, claims, outlet };
     if session.commands.send(Command::Arrive(Box::new(arrival))).await.is_err() {
         let refusal = Refusal::new(CloseCode::SessionNotFound, "the session has just ended");
-        return refuse(&mut stream, &refusal).await;
+        return write_last(write, &said(&refusal)).await;
     }
-    let (read, write) = stream.into_split();
     let both = async {
         tokio::select! {
             () = read_until_gone(read, rest, id, &session) => {}
@@ -133,9 +131,9 @@ fn own(message: ViewerMessage) -> ViewerMessage {
     message
 }
 
-/// Writes what the session hands over, until it says that was all.
+/// Writes what the session hands over because the socket had no room, until it says that was all.
 async fn write_batches(
-    mut write: OwnedWriteHalf,
+    write: Arc<OwnedWriteHalf>,
     mut batches: mpsc::Receiver<Batch>,
     id: StreamId,
     session: &SessionHandle,
@@ -146,7 +144,7 @@ async fn write_batches(
         }
         let written = tokio::select! {
             biased;
-            written = write.write_all(&batch.bytes) => written,
+            written = write_all(&write, &batch.bytes) => written,
             // The session makes no batch before this one is written, so what comes here is the end: it has let go of a stream that takes nothing.
             _ = batches.recv() => return,
         };
@@ -164,12 +162,21 @@ async fn write_batches(
     write_last(write, &out).await;
 }
 
-async fn write_last(mut write: OwnedWriteHalf, bytes: &[u8]) {
-    let said = async {
-        write.write_all(bytes).await?;
-        write.shutdown().await
-    };
-    let _ = timeout(REFUSAL_DEADLINE, said).await;
+/// The socket is shut down when the session has let go of it too, which it has after its last word.
+async fn write_last(write: Arc<OwnedWriteHalf>, bytes: &[u8]) {
+    let _ = timeout(REFUSAL_DEADLINE, write_all(&write, bytes)).await;
+}
+
+async fn write_all(write: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        write.writable().await?;
+        match write.try_write(bytes) {
+            Ok(len) => bytes = bytes.get(len..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -156,7 +156,7 @@ async fn greet(
 ) -> Result<(Tunnel, Welcome), Ending> {
     let (mut send, recv) = dialled.path.open_bi().await.map_err(|end| ending_of(&end, End::Unreachable))?;
     // Presence and pings are few and small, and must not wait behind a flood.
-    send.set_priority(1);
+    send.set_urgent();
     let viewer_socket = Arc::new(viewer_socket.to_path_buf());
     let mut tunnel =
         Tunnel { dialled, send, recv, decoder: Decoder::new(), pumps: JoinSet::new(), viewer_socket };

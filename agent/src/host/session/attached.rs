@@ -13,10 +13,9 @@ use rexec_shared::log::OutputLog;
 use rexec_shared::message::{Exit, HostMessage, InputAck, OUTPUT, Opened, Role, Size, Snapshot, ViewerInfo};
 use rexec_shared::pacing::Pacer;
 use rexec_shared::ticket::Claims;
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{Batch, StreamId};
+use super::{Batch, Outlet, StreamId};
 use crate::host::handshake::Refusal;
 
 /// Data put into one batch, bytes: enough to make a system call worth its while, little beside a window.
@@ -27,6 +26,8 @@ const FRAME_OVERHEAD: usize = 64;
 pub(super) const ENDING_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a viewer may owe an acknowledgement in the middle of a snapshot: the rest of it is held for that viewer alone.
 const PICTURE_DEADLINE: Duration = Duration::from_secs(30);
+/// How long an acknowledgement of input waits for the echo that most input has: together they are one message on every hop, apart two.
+const ACK_HOLD: Duration = Duration::from_millis(1);
 /// Buffers above this are not kept for the next batch, bytes.
 const BUFFER_KEEP: usize = 4 * 1024;
 
@@ -80,13 +81,15 @@ pub(super) struct Attached {
     pub(super) claims: Box<Claims>,
     /// Whether it acknowledges snapshots; for one that does not, what its socket took counts.
     snapshot_ack: bool,
-    batches: mpsc::Sender<Batch>,
+    outlet: Outlet,
     /// The buffer for the next batch; `None` while the stream writes the last one.
     buffer: Option<BytesMut>,
     opened: Option<Opened>,
     course: Course,
     told: Told,
     ack: Option<InputAck>,
+    /// When an acknowledgement that was held back goes alone.
+    ack_due: Option<Instant>,
     pong: Option<u64>,
     /// Why it is over, and until when it may take that.
     ending: Option<(Refusal, Instant)>,
@@ -100,7 +103,7 @@ pub(super) struct Newcomer {
     pub(super) role: Role,
     pub(super) claims: Box<Claims>,
     pub(super) snapshot_ack: bool,
-    pub(super) batches: mpsc::Sender<Batch>,
+    pub(super) outlet: Outlet,
     /// The first thing it is told.
     pub(super) opened: Opened,
     pub(super) course: Course,
@@ -109,7 +112,7 @@ pub(super) struct Newcomer {
 impl Attached {
     /// A viewer that just arrived.
     pub(super) fn new(newcomer: Newcomer, public: &Public) -> Self {
-        let Newcomer { stream, viewer, role, claims, snapshot_ack, batches, opened, course } = newcomer;
+        let Newcomer { stream, viewer, role, claims, snapshot_ack, outlet, opened, course } = newcomer;
         let told = Told { title: public.title.0, size: public.size.0, ..Told::default() };
         let (opened, buffer) = (Some(opened), Some(BytesMut::new()));
         Self {
@@ -118,12 +121,13 @@ impl Attached {
             role,
             claims,
             snapshot_ack,
-            batches,
+            outlet,
             buffer,
             opened,
             course,
             told,
             ack: None,
+            ack_due: None,
             pong: None,
             ending: None,
         }
@@ -171,9 +175,12 @@ impl Attached {
         self.ending.as_ref().is_some_and(|(_, until)| now >= *until)
     }
 
-    /// When [`Self::is_stuck`] or [`Self::is_overdue`] may become true.
+    /// When [`Self::is_stuck`] or [`Self::is_overdue`] may become true, or [`Self::serve`] has something to say by time alone.
     pub(super) fn poll_timeout(&self, pacer: &Pacer) -> Option<Instant> {
-        self.ending.as_ref().map_or_else(|| self.stuck_at(pacer), |(_, until)| Some(*until))
+        let ack = self.ack_due.filter(|_| self.is_idle());
+        self.ending
+            .as_ref()
+            .map_or_else(|| self.stuck_at(pacer).into_iter().chain(ack).min(), |(_, until)| Some(*until))
     }
 
     fn stuck_at(&self, pacer: &Pacer) -> Option<Instant> {
@@ -195,10 +202,11 @@ impl Attached {
     pub(super) fn end(&mut self, refusal: Refusal, now: Instant) {
         self.ending.get_or_insert((refusal, now + ENDING_DEADLINE));
         self.course = Course::Output;
-        self.opened = None;
+        (self.opened, self.ack, self.ack_due) = (None, None, None);
     }
 
-    /// Hands the stream its next batch, if it waits for one and there is something to say. Returns false once it has been handed its last.
+    /// Hands the stream what there is to say, if it waits for that: a batch that goes at once, and one behind it. Returns false once it has been
+    /// handed its last.
     pub(super) fn serve(
         &mut self,
         log: &OutputLog,
@@ -207,24 +215,45 @@ impl Attached {
         picture: Option<&Picture>,
         now: Instant,
     ) -> bool {
-        let Some(mut out) = self.buffer.take() else { return true };
+        for at_once in [true, false] {
+            let Some(mut bytes) = self.buffer.take() else { break };
+            let last = self.put(&mut bytes, log, pacer, public, picture, now);
+            if bytes.is_empty() {
+                self.buffer = Some(bytes);
+                break;
+            }
+            if let Some(buffer) = self.outlet.send(Batch { bytes, last }, at_once) {
+                self.handle_written(buffer, pacer, now);
+            }
+            if last {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Puts a batch together, and says whether it is the last.
+    fn put(
+        &mut self,
+        out: &mut BytesMut,
+        log: &OutputLog,
+        pacer: &mut Pacer,
+        public: &Public,
+        picture: Option<&Picture>,
+        now: Instant,
+    ) -> bool {
         let last = self.ending.is_some();
         if let Some((refusal, _)) = self.ending.take() {
-            refusal.message().encode(&mut out);
+            refusal.message().encode(out);
         } else {
-            self.put_control(&mut out, public);
-            self.put_course(&mut out, pacer, picture, now);
+            self.put_control(out, public);
+            self.put_ack(out, log, pacer, now);
+            self.put_course(out, pacer, picture, now);
             // While a snapshot was on its way, the log may have forgotten what follows it.
             self.look_back(log, pacer);
-            self.put_output(&mut out, log, pacer, public, now);
+            self.put_output(out, log, pacer, public, now);
         }
-        if out.is_empty() {
-            self.buffer = Some(out);
-            return true;
-        }
-        // The channel holds one batch and the stream has taken the last, or it is gone and says so itself.
-        let _ = self.batches.try_send(Batch { bytes: out, last });
-        !last
+        last
     }
 
     fn put_control(&mut self, out: &mut BytesMut, public: &Public) {
@@ -233,9 +262,6 @@ impl Attached {
         }
         if let Some(t) = self.pong.take() {
             HostMessage::Pong { t }.encode(out);
-        }
-        if let Some(ack) = self.ack.take() {
-            HostMessage::InputAck(ack).encode(out);
         }
         if self.told.viewers != public.viewers.0 {
             self.told.viewers = public.viewers.0;
@@ -248,6 +274,17 @@ impl Attached {
         if self.told.title != public.title.0 {
             self.told.title = public.title.0;
             HostMessage::Title { title: public.title.1.clone() }.encode(out);
+        }
+    }
+
+    /// Acknowledges input with whatever else there is to say, its echo above all, or alone when there is nothing for [`ACK_HOLD`].
+    fn put_ack(&mut self, out: &mut BytesMut, log: &OutputLog, pacer: &Pacer, now: Instant) {
+        let Some(ack) = self.ack else { return };
+        let due = *self.ack_due.get_or_insert(now + ACK_HOLD);
+        let echoed = pacer.next_offset(self.viewer).is_some_and(|next| next < log.head());
+        if echoed || !out.is_empty() || now >= due {
+            (self.ack, self.ack_due) = (None, None);
+            HostMessage::InputAck(ack).encode(out);
         }
     }
 

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::state::Session;
 use super::tests::{claims, info, spec};
-use super::{Arrival, Batch, Command, StreamId};
+use super::{Arrival, Batch, Command, Outlet, StreamId};
 use crate::host::handshake::{self, Request};
 use crate::host::pty::Leader;
 
@@ -397,11 +397,12 @@ impl World {
             return;
         }
         let (batches, receiver) = mpsc::channel(1);
+        let outlet = Outlet { socket: None, batches };
         let stream = StreamId::next();
         (link.stream, link.batches) = (Some(stream), Some(receiver));
         request.snapshot_ack &= link.number % 4 != 3;
         let claims = Box::new(claims(&[Capability::Terminal], request.viewer));
-        self.tell(Command::Arrive(Box::new(Arrival { stream, request, claims, batches })));
+        self.tell(Command::Arrive(Box::new(Arrival { stream, request, claims, outlet })));
         self.tally.late += usize::from(given_up && !self.session.viewers.contains_key(&stream));
     }
 

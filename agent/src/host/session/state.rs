@@ -19,8 +19,8 @@ use super::life::Life;
 use crate::host::pty::{Leader, Pty, ReadEnd};
 use crate::host::screen::{Screen, Watch};
 
-/// How long one turn feeds the screen at most.
-const SCREEN_TURN: Duration = Duration::from_millis(2);
+/// How long one turn feeds the screen at most; what viewers are to see next waits for it.
+const SCREEN_TURN: Duration = Duration::from_micros(500);
 /// Output fed to the screen between two looks at the clock, bytes.
 const SCREEN_STEP: usize = 4 * 1024;
 /// Output that comes in smaller pieces is looked at at once, bytes.
@@ -252,11 +252,13 @@ impl Session {
         }
     }
 
-    /// Feeds the screen what it lacks, for one turn's time; a flood of plain lines waits until it is over.
-    pub(super) fn catch_up(&mut self, now: Instant) {
+    /// Feeds the screen what it lacks, for one turn's time; a flood of plain lines waits until it is over. Returns whether viewers are to be told
+    /// of anything.
+    pub(super) fn catch_up(&mut self, now: Instant) -> bool {
         if self.lag() == 0 || self.is_flooded(now) {
-            return;
+            return false;
         }
+        let told = self.public.title.0;
         self.skim();
         let until = now + SCREEN_TURN;
         while self.is_behind(now) && self.step_screen() {
@@ -265,6 +267,7 @@ impl Session {
             }
         }
         self.take_from_screen();
+        self.public.title.0 != told
     }
 
     /// Feeds the screen everything.

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::state::Session;
-use super::{Arrival, Batch, Command, StreamId};
+use super::{Arrival, Batch, Command, Outlet, StreamId};
 use crate::host::handshake::{Intent, Request};
 use crate::host::pty::{self, Leader};
 
@@ -102,8 +102,9 @@ impl Bench {
 
     fn arrive_on(&mut self, request: Request, caps: &[Capability]) -> (StreamId, mpsc::Receiver<Batch>) {
         let (batches, receiver) = mpsc::channel(1);
+        let outlet = Outlet { socket: None, batches };
         let (stream, claims) = (StreamId::next(), Box::new(claims(caps, request.viewer)));
-        self.tell(Command::Arrive(Box::new(Arrival { stream, request, claims, batches })));
+        self.tell(Command::Arrive(Box::new(Arrival { stream, request, claims, outlet })));
         (stream, receiver)
     }
 

@@ -73,7 +73,7 @@ impl Session {
     }
 
     fn handle_arrival(&mut self, arrival: Arrival, feed: &FeedState, now: Instant) {
-        let Arrival { stream, request, claims, batches } = arrival;
+        let Arrival { stream, request, claims, outlet } = arrival;
         // The hub looked at the feed when it let the viewer in; a newer one may have been told to this session since, when the viewer was not here yet.
         let admitted = if is_void(&claims, feed) {
             Err(TicketError::Revoked.into())
@@ -82,7 +82,7 @@ impl Session {
         };
         let (course, offset, input_seq) = match admitted {
             Ok(admitted) => admitted,
-            Err(refusal) => return turn_away(&batches, &refusal),
+            Err(refusal) => return turn_away(&outlet, &refusal),
         };
         let role = if claims.allows(Capability::Terminal) { Role::Writer } else { Role::View };
         let Size { cols, rows } = self.public.size.1;
@@ -90,7 +90,7 @@ impl Session {
             (self.id(), self.epoch, self.start.created, self.public.title.1.clone());
         let opened = Opened { session, epoch, role, cols, rows, offset, input_seq, created, title };
         let (viewer, snapshot_ack) = (request.viewer, request.snapshot_ack);
-        let newcomer = Newcomer { stream, viewer, role, claims, snapshot_ack, batches, opened, course };
+        let newcomer = Newcomer { stream, viewer, role, claims, snapshot_ack, outlet, opened, course };
         let attached = Attached::new(newcomer, &self.public);
         self.displace(viewer, now);
         if matches!(request.intent, Intent::Attach { .. }) || offset == 0 {
