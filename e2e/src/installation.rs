@@ -41,12 +41,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            host: Ipv4Addr::LOCALHOST.into(),
-            log: "info".into(),
-            disk_bytes: None,
-            embedded_broker: true,
-        }
+        Self { host: Ipv4Addr::LOCALHOST.into(), log: "info".into(), disk_bytes: None, embedded_broker: true }
     }
 }
 
