@@ -39,7 +39,7 @@ const CUT: Duration = Duration::from_secs(10);
 /// timeout that could notice it.
 const AN_HOUR: [Duration; 2] = [Duration::from_secs(35), Duration::from_secs(3_600)];
 /// The first is as long as it takes until the broker has given the tunnel up, the second longer than a certificate's life.
-const A_DAY: [Duration; 2] = [Duration::from_secs(12), Duration::from_secs(25 * 3_600)];
+const A_DAY: [Duration; 2] = [Duration::from_secs(8), Duration::from_secs(25 * 3_600)];
 /// How long traffic runs on a bad network.
 const BAD: Duration = Duration::from_secs(5);
 /// Control's disk: the agent it serves, and some room.
@@ -90,6 +90,8 @@ pub enum Fault {
     SlowUplink,
     /// Another machine's agent is killed in the middle of a flood.
     AgentDies,
+    /// Control is killed, and started again a minute later; a broker stands alone.
+    ControlDown,
 }
 
 /// What the emulated network is between.
@@ -98,8 +100,6 @@ enum Behind {
     Agent,
     Viewer,
     OtherAgent,
-    /// Control is killed, and started again a minute later; a broker stands alone.
-    ControlDown,
 }
 
 impl Fault {
