@@ -29,7 +29,7 @@ impl Terminal {
         let client = open(ptsname(&master, Vec::new())?, flags, Mode::empty()).context("a terminal")?;
         tcsetwinsize(&client, SIZE)?;
         fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK)?;
-        Ok((Self { master: AsyncFd::register(master)? }, client))
+        Ok((Self { master: watch(master)? }, client))
     }
 
     /// Takes what the client has drawn since.
@@ -47,4 +47,10 @@ impl Terminal {
         }
         Ok(())
     }
+}
+
+#[expect(unsafe_code, reason = "tokio wants to be promised that a descriptor stays open while it is registered")]
+fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the `AsyncFd` owns the descriptor, which therefore stays open, and the same, for as long as it is registered.
+    Ok(unsafe { AsyncFd::register(fd) }?)
 }
