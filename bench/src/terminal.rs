@@ -49,7 +49,10 @@ impl Terminal {
     }
 }
 
-#[expect(unsafe_code, reason = "tokio wants to be promised that a descriptor stays open while it is registered")]
+#[expect(
+    unsafe_code,
+    reason = "tokio wants to be promised that a descriptor stays open while it is registered"
+)]
 fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the `AsyncFd` owns the descriptor, which therefore stays open, and the same, for as long as it is registered.
     Ok(unsafe { AsyncFd::register(fd) }?)
