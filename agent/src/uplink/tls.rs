@@ -11,7 +11,6 @@ use rexec_shared::pki::{ALPN_TUNNEL, PkiError, private_key_der};
 use rexec_tunnel::quic::dial_id;
 use rustls::client::Resumption;
 use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
