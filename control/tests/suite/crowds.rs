@@ -126,6 +126,7 @@ on_both_databases! {
                 address: None,
                 transport: None,
                 transport_reason: None,
+                broker_id: None,
             })
         });
         insert(app, rows.collect());
