@@ -1,6 +1,6 @@
 # Everything a person does with this repository. Each target says what it does while it does it, and names what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help setup build run dev test bench faults fuzz shots dist
+.PHONY: help setup build run dev test bench load faults fuzz shots dist
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: ## sets up what the tests need and runs all of them
 
 bench: ## Rexec beside OpenSSH and others in one run, drawn into docs/
 	@scripts/bench --docs
+
+load: ## one broker at scale: 10,000 agents, live sessions beside them, a storm of 2,000
+	@scripts/bench load
 
 faults: ## breaks what can break, and prints what that cost: bytes lost, bytes doubled, time until typing works again
 	@scripts/bench --faults

@@ -226,7 +226,7 @@ impl Uplink {
         let server_name = &self.registration.tunnel.server_name;
         let dial = |addr: String| async move {
             let proxy = proxies.towards(&addr);
-            connect::dial(Target { addr: &addr, server_name, tls, proxy }).await
+            connect::dial(Target { addr: &addr, server_name, tls, proxy, source: None }).await
         };
         let dialled = connect::dial_any(&brokers, dial).await.map_err(|error| Ending::of_dial(&error))?;
         let broker = dialled.broker.clone();
@@ -350,9 +350,12 @@ impl Uplink {
                 Ok(()) = wake.changed() => upgrade.handle_wake(Instant::now()),
             }
         }
-        let name = &self.registration.tunnel.server_name;
+        let server_name = &self.registration.tunnel.server_name;
         let dialled = match self.secured() {
-            Ok(tls) => connect::quic::dial(broker, name, &tls.quic).await.map_err(|error| error.to_string()),
+            Ok(tls) => {
+                let target = Target { addr: broker, server_name, tls: &tls, proxy: None, source: None };
+                connect::quic::dial(target).await.map_err(|error| error.to_string())
+            }
             Err(ending) => Err(ending.detail),
         };
         let opened = match dialled {

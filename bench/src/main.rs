@@ -21,6 +21,7 @@ mod chart;
 mod faults;
 mod ground;
 mod kind;
+mod load;
 mod measure;
 mod memory;
 mod mosh;
@@ -41,11 +42,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use rexec_e2e::grounds::{Need, can_run};
 
 use crate::ground::Ground;
 use crate::kind::{Part, PeerKind};
+use crate::load::Load;
 use crate::measure::{Plan, bulk, echo, echo_beside_flood, interrupt};
 use crate::report::{LeftOut, Measured, Network, OnGround, Report};
 
@@ -98,6 +100,15 @@ struct Cli {
     /// Of the faults, those with this in their name.
     #[arg(long, default_value = "", requires = "faults")]
     fault: String,
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+/// What is measured instead.
+#[derive(Debug, Subcommand)]
+enum What {
+    /// One broker at scale: thousands of idle agents, live sessions beside them, storms.
+    Load(Load),
 }
 
 #[tokio::main]
@@ -107,6 +118,9 @@ async fn main() -> Result<()> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     if cli.faults {
         return faults::matrix(&cli.fault, cli.out.as_deref()).await;
+    }
+    if let Some(What::Load(load)) = cli.what {
+        return load::run(load, cli.out.as_deref()).await;
     }
     let report = match &cli.from {
         Some(file) => Report::read(file)?,

@@ -167,7 +167,7 @@ pub(crate) async fn bulk(peers: &[Peer<'_>], plan: &Plan, dir: &Path) -> Result<
 }
 
 /// Processor time of a process and its descendants, user and system (proc(5), fields 14 and 15 of stat).
-fn processor_time(root: u32) -> Duration {
+pub(crate) fn processor_time(root: u32) -> Duration {
     let ticks = |pid: u32| -> Option<u32> {
         let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let mut fields = text.get(text.rfind(')')? + 1..)?.split_whitespace().skip(11);

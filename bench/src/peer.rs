@@ -91,19 +91,16 @@ impl<'a> Peer<'a> {
 
     /// Runs a shell script in a new terminal as it is, and waits until it has said `READY`.
     pub(crate) async fn start(&self, script: &str) -> Result<Line> {
-        let mut line = match &self.way {
+        match &self.way {
             Way::Rexec { api, machine } => {
                 let command = Some(vec!["/bin/sh".into(), "-c".into(), script.to_owned()]);
-                Line::Rexec {
-                    viewer: Box::new(ViewerClient::open(api, machine.id(), terminal(command)).await?),
-                    read: 0,
-                }
+                Line::rexec(ViewerClient::open(api, machine.id(), terminal(command)).await?).await
             }
-            Way::Ssh { server, address, shared } => Line::ssh(server, *address, *shared, script)?,
-            Way::Mosh { place } => Line::Mosh(Box::new(MoshLine::start(place, script)?)),
-        };
-        timeout(DEADLINE, line.read_ready()).await.context("the program did not begin")??;
-        Ok(line)
+            Way::Ssh { server, address, shared } => {
+                Line::ssh(server, *address, *shared, script)?.ready().await
+            }
+            Way::Mosh { place } => Line::Mosh(Box::new(MoshLine::start(place, script)?)).ready().await,
+        }
     }
 }
 
@@ -135,6 +132,16 @@ pub(crate) struct SshLine {
 }
 
 impl Line {
+    /// A viewer of a session just opened, whose program says `READY` first.
+    pub(crate) async fn rexec(viewer: ViewerClient) -> Result<Self> {
+        Self::Rexec { viewer: Box::new(viewer), read: 0 }.ready().await
+    }
+
+    async fn ready(mut self) -> Result<Self> {
+        timeout(DEADLINE, self.read_ready()).await.context("the program did not begin")??;
+        Ok(self)
+    }
+
     fn ssh(server: &Sshd, address: SocketAddr, shared: Option<&Path>, script: &str) -> Result<Self> {
         let here = Place { host: address.ip(), namespace: None };
         let mut command = tokio::process::Command::from(server.client(&here, address));

@@ -1,13 +1,15 @@
 //! A tunnel's path, and the room that its viewers' streams have in it.
 //!
-//! Invariant: the send window has a whole stream window for each stream that stands and [`crate::limits::SPARE_WINDOWS`] more, so that bytes
+//! Invariants: of the viewers, [`STALLED_PER_TUNNEL`] may be slow at once, so that what the agent has sent and nobody takes stays within the
+//! tunnel's receive window. The send window has a whole stream window for each stream that stands and [`crate::limits::SPARE_WINDOWS`] more, so that bytes
 //! of streams whose path is slow or whose agent does not read never keep the control stream waiting.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rexec_tunnel::{Path, PathEnd, RecvStream, SendStream};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::limits::send_window;
+use crate::limits::{STALLED_PER_TUNNEL, send_window};
 
 /// What streams are opened on.
 #[derive(Debug, Clone)]
@@ -15,6 +17,8 @@ pub(crate) struct Carrier {
     path: Path,
     /// Held while the window is set, so that the newest count is the one that stays.
     lanes: Arc<Mutex<u32>>,
+    /// Places for viewers that are slow.
+    slow: Arc<Semaphore>,
 }
 
 /// One stream's room; given back when dropped.
@@ -23,7 +27,7 @@ pub(crate) struct Lane(Carrier);
 
 impl Carrier {
     pub(crate) fn new(path: Path) -> Self {
-        Self { path, lanes: Arc::default() }
+        Self { path, lanes: Arc::default(), slow: Arc::new(Semaphore::new(STALLED_PER_TUNNEL)) }
     }
 
     /// Opens a stream and makes room for it.
@@ -42,6 +46,13 @@ impl Carrier {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         *lanes = change(*lanes);
         self.path.set_send_window(send_window(*lanes));
+    }
+}
+
+impl Lane {
+    /// A place for its viewer while it is slow; none when too many are.
+    pub(crate) fn enter_slow(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.slow.try_acquire().ok()
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use rexec_shared::limits::STREAMS_PER_TUNNEL;
-
 // --- agents dialling in ---
 
 /// Handshakes under way above which an address must first prove itself by a stateless retry (THREATS NW-03).
@@ -38,9 +36,13 @@ pub(crate) const TUNNELS_MAX: usize = 32_768;
 pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
 /// Windows beyond one for each viewer's stream: the control stream's, and those of streams that are just being opened.
 pub(crate) const SPARE_WINDOWS: u32 = 4;
-/// Unread bytes of all streams that an agent may send: a whole window for each stream there can be, so that streams left unread never take
-/// the control stream's credit. What an agent can really pin is [`STREAM_WINDOW`] for each viewer's stream that stands.
-pub(crate) const TUNNEL_WINDOW: u32 = (STREAMS_PER_TUNNEL + SPARE_WINDOWS) * STREAM_WINDOW;
+/// Viewers of one tunnel that may be slow to take a message at once; one more is cut, and comes back to a screen instead of a backlog.
+pub(crate) const STALLED_PER_TUNNEL: usize = 64;
+/// How long a message may take before its viewer counts as slow: 64 KiB at half a megabit a second.
+pub(crate) const STALL_GRACE: Duration = Duration::from_secs(1);
+/// Unread bytes of all streams that an agent may send over QUIC: a whole window for each viewer that is slow, and half as much for the others,
+/// so that streams left unread do not take the control stream's credit. Over TCP the multiplexer's own pool bounds them.
+pub(crate) const TUNNEL_WINDOW: u32 = STALLED_PER_TUNNEL as u32 * STREAM_WINDOW / 2 * 3;
 /// Bytes sent and not yet acknowledged that one tunnel may hold here, with so many viewers' streams: a whole window for each, so that a slow
 /// path full of theirs leaves room for the control stream's.
 pub(crate) const fn send_window(streams: u32) -> u64 {
@@ -59,14 +61,15 @@ pub(crate) const PRESENCE_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the round trip is looked at, and reported when it changed notably.
 pub(crate) const RTT_INTERVAL: Duration = Duration::from_secs(5);
 /// Silence of an agent after which it is asked whether it is there: it pings every 3 s by itself.
-pub(crate) const SILENCE_IDLE: Duration = Duration::from_secs(6);
+pub(crate) const SILENCE_IDLE: Duration = Duration::from_millis(3_300);
 /// The same while viewers are attached: it pings every second then.
 pub(crate) const SILENCE_BUSY: Duration = Duration::from_secs(2);
-/// How long an agent may take to answer, idle; its tunnel is lost then.
-pub(crate) const ANSWER_IDLE: Duration = Duration::from_secs(4);
-/// The same while viewers are attached: five seconds in all with the look that notices silence late, which a machine that is merely busy does
-/// not need.
+/// How long an agent may take to answer, idle; its tunnel is lost then. Five seconds in all, with the look that notices silence late.
+pub(crate) const ANSWER_IDLE: Duration = Duration::from_millis(1_500);
+/// The same while viewers are attached: more than a machine that is merely busy needs.
 pub(crate) const ANSWER_BUSY: Duration = Duration::from_millis(2_500);
+/// How long after an arrival it is looked whether more came with it, such as the acknowledgement of what was answered; and two round trips.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 // --- a browser's connection over WebTransport ---
 
@@ -106,6 +109,11 @@ pub(crate) const MOVED_MAX: usize = TUNNELS_MAX;
 /// Stream events waiting for control; beyond it they are counted as lost.
 pub(crate) const STREAM_EVENTS_MAX: usize = 4_096;
 
+/// Tunnels that are handed a new feed at once: ten thousand would keep everybody's keystrokes waiting behind them.
+pub(crate) const FEEDS_AT_ONCE: usize = 100;
+/// Between two such parts: 10,000 tunnels have it within a second. What a feed revokes is cut here at once.
+pub(crate) const FEED_PAUSE: Duration = Duration::from_millis(10);
+
 // --- viewers ---
 
 /// Viewers that have not yet shown a ticket. Each can cost [`VIEWER_MESSAGE_MAX`] until its deadline.
@@ -126,7 +134,7 @@ pub(crate) const VIEWER_READ_BUFFER: usize = 8 * 1024;
 pub(crate) const BATCH: usize = 64 * 1024;
 /// Chunks taken from a stream at once: a batch of packets of 1,452 bytes.
 pub(crate) const BATCH_CHUNKS: usize = 44;
-/// How long a viewer may leave a message unread by its system.
+/// How long a viewer may leave a message unread by its system, [`STALL_GRACE`] included.
 pub(crate) const VIEWER_WRITE_DEADLINE: Duration = Duration::from_secs(20);
 /// How often a viewer is pinged.
 pub(crate) const VIEWER_PING: Duration = Duration::from_secs(30);

@@ -6,13 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::{ANSWER_BUSY, ANSWER_IDLE, SILENCE_BUSY, SILENCE_IDLE};
+use crate::limits::{ANSWER_BUSY, ANSWER_IDLE, LOOK_AGAIN, SILENCE_BUSY, SILENCE_IDLE};
 
-/// How often arrivals are counted at least: they are noticed when they are counted, and not before. An agent's own pings bring it about, but
-/// its acknowledgements, which come a little later, do not.
-const LOOK_IDLE: Duration = Duration::from_secs(3);
-/// The same while viewers are attached.
-const LOOK_BUSY: Duration = Duration::from_millis(500);
 /// Being called so much later than wanted means that it was us who stood still.
 const STOOD_STILL: Duration = Duration::from_secs(1);
 
@@ -27,34 +22,53 @@ pub(crate) enum Due {
     Wait(Instant),
 }
 
+/// A tunnel's path as it is now.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Signs {
+    /// What has [arrived](rexec_tunnel::Path::received) in all.
+    pub(crate) received: u64,
+    /// The round trip.
+    pub(crate) rtt: Duration,
+    /// Whether viewers are attached.
+    pub(crate) busy: bool,
+}
+
 /// One agent's signs of life.
+///
+/// An arrival is noticed when it is looked for. The agent's pings bring that about by themselves, its acknowledgements, which come a little
+/// later, do not: so there is one more look soon after each arrival, and silence is counted from at most that much too late.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     heard: Instant,
     /// What had arrived when that was noticed.
     received: u64,
+    /// When to look for what came along with the last arrival.
+    look: Option<Instant>,
     asked: Option<Instant>,
 }
 
 impl Liveness {
     /// An agent that was heard just now.
     pub(crate) fn new(now: Instant, received: u64) -> Self {
-        Self { heard: now, received, asked: None }
+        Self { heard: now, received, look: None, asked: None }
     }
 
-    /// What is due, with so much [received](rexec_tunnel::Path::received) in all, and viewers attached or not.
-    pub(crate) fn poll(&mut self, now: Instant, received: u64, busy: bool) -> Due {
-        if received != self.received {
-            *self = Self::new(now, received);
+    /// What is due.
+    pub(crate) fn poll(&mut self, now: Instant, signs: Signs) -> Due {
+        if signs.received != self.received {
+            let look = Some(now + LOOK_AGAIN + 2 * signs.rtt);
+            *self = Self { look, ..Self::new(now, signs.received) };
         }
-        let (silence, answer, look) = if busy {
-            (SILENCE_BUSY, ANSWER_BUSY, LOOK_BUSY)
-        } else {
-            (SILENCE_IDLE, ANSWER_IDLE, LOOK_IDLE)
-        };
+        let (silence, answer) =
+            if signs.busy { (SILENCE_BUSY, ANSWER_BUSY) } else { (SILENCE_IDLE, ANSWER_IDLE) };
         let Some(asked) = self.asked else {
             let until = self.heard + silence;
-            return if now >= until { self.ask(now) } else { Due::Wait(until.min(now + look)) };
+            self.look = self.look.filter(|look| now < *look);
+            return if now >= until {
+                self.ask(now)
+            } else {
+                Due::Wait(self.look.unwrap_or(until).min(until))
+            };
         };
         match now.checked_duration_since(asked + answer) {
             None => Due::Wait(asked + answer),
@@ -74,12 +88,16 @@ impl Liveness {
 mod tests {
     use super::*;
 
+    fn signs(received: u64, busy: bool) -> Signs {
+        Signs { received, rtt: Duration::from_millis(1), busy }
+    }
+
     /// Polls as a task does, and says what came and when.
     fn until_lost(busy: bool) -> Vec<(Duration, Due)> {
         let start = Instant::now();
         let (mut liveness, mut now, mut seen) = (Liveness::new(start, 1), start, Vec::new());
         loop {
-            let due = liveness.poll(now, 1, busy);
+            let due = liveness.poll(now, signs(1, busy));
             match due {
                 Due::Wait(until) => now = until,
                 Due::Ask => seen.push((now - start, due)),
@@ -100,18 +118,47 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledgement_that_comes_between_two_looks_puts_the_end_off_by_no_more_than_one() {
-        let start = Instant::now();
-        let (mut liveness, mut now) = (Liveness::new(start, 0), start);
-        let acknowledged = start + Duration::from_millis(1);
-        while let Due::Wait(_) | Due::Ask = {
-            let due = liveness.poll(now, u64::from(now >= acknowledged), true);
-            if let Due::Wait(until) = due {
-                now = until;
+    fn a_dead_path_is_found_within_five_seconds_of_the_last_arrival_whatever_brought_that_about() {
+        for busy in [false, true] {
+            // The agent's ping, which wakes us, and the acknowledgement of our answer, which does not.
+            for after_ms in [0, 1, 26, 50, 99] {
+                let start = Instant::now();
+                let acknowledged = start + Duration::from_millis(after_ms);
+                let (mut liveness, mut now) = (Liveness::new(start, 0), start);
+                loop {
+                    let received = 1 + u64::from(now >= acknowledged);
+                    match liveness.poll(now, signs(received, busy)) {
+                        Due::Wait(until) => now = until,
+                        Due::Ask => {}
+                        Due::Lost => break,
+                    }
+                }
+                let found = now - acknowledged;
+                assert!(found <= Duration::from_secs(5), "busy {busy}, {after_ms} ms: {found:?}");
             }
-            due
-        } {}
-        assert!(now - acknowledged <= Duration::from_secs(5), "{:?}", now - acknowledged);
+        }
+    }
+
+    #[test]
+    fn an_agent_that_pings_as_agents_do_is_not_asked_and_costs_three_looks_a_ping() {
+        let start = Instant::now();
+        let (mut liveness, mut now, mut looks) = (Liveness::new(start, 0), start, 0);
+        let arrived = |now: Instant| {
+            let ms = (now - start).as_millis() as u64;
+            // A ping every 3 s, and an acknowledgement 26 ms later.
+            1 + ms / 3_000 + ms.saturating_sub(26) / 3_000 + u64::from(ms >= 26)
+        };
+        while now - start < Duration::from_secs(300) {
+            looks += 1;
+            match liveness.poll(now, signs(arrived(now), false)) {
+                Due::Wait(until) => {
+                    let next_ping = start + Duration::from_secs(3 * ((now - start).as_secs() / 3 + 1));
+                    now = until.min(next_ping);
+                }
+                due @ (Due::Ask | Due::Lost) => panic!("{due:?} after {:?}", now - start),
+            }
+        }
+        assert!(looks <= 303, "{looks}");
     }
 
     #[test]
@@ -120,11 +167,11 @@ mod tests {
         let mut liveness = Liveness::new(start, 0);
         let mut now = start;
         for received in 0..100 {
-            assert!(matches!(liveness.poll(now, received, true), Due::Wait(_)));
+            assert!(matches!(liveness.poll(now, signs(received, true)), Due::Wait(_)));
             now += SILENCE_BUSY - Duration::from_millis(1);
         }
-        assert_eq!(liveness.poll(now + SILENCE_BUSY, 99, true), Due::Ask);
-        let answered = liveness.poll(now + SILENCE_BUSY + ANSWER_BUSY, 100, true);
+        assert_eq!(liveness.poll(now + SILENCE_BUSY, signs(99, true)), Due::Ask);
+        let answered = liveness.poll(now + SILENCE_BUSY + ANSWER_BUSY, signs(100, true));
         assert!(matches!(answered, Due::Wait(_)), "an answer at the last moment: {answered:?}");
     }
 
@@ -133,8 +180,8 @@ mod tests {
         let start = Instant::now();
         let mut liveness = Liveness::new(start, 0);
         let slept = start + Duration::from_secs(3_600);
-        assert_eq!(liveness.poll(start + SILENCE_IDLE, 0, false), Due::Ask);
-        assert_eq!(liveness.poll(slept, 0, false), Due::Ask, "asked again");
-        assert_eq!(liveness.poll(slept + ANSWER_IDLE, 0, false), Due::Lost);
+        assert_eq!(liveness.poll(start + SILENCE_IDLE, signs(0, false)), Due::Ask);
+        assert_eq!(liveness.poll(slept, signs(0, false)), Due::Ask, "asked again");
+        assert_eq!(liveness.poll(slept + ANSWER_IDLE, signs(0, false)), Due::Lost);
     }
 }

@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 use crate::carrier::Carrier;
 use crate::control_stream::{ControlError, ControlStream};
 use crate::limits::{CLOSE_DEADLINE, PRESENCE_INTERVAL, RTT_INTERVAL};
-use crate::liveness::{Due, Liveness};
+use crate::liveness::{Due, Liveness, Signs};
 use crate::registry::{Leaving, Orders, Registry, unix_ms};
 
 /// Why a tunnel ended.
@@ -124,12 +124,16 @@ impl Tunnel {
     /// Asks an agent that has been silent, and ends the tunnel of one that did not answer; otherwise says when to look again.
     async fn silent_until(&mut self, liveness: &mut Liveness) -> Result<Instant, TunnelEnd> {
         loop {
-            match liveness.poll(Instant::now().into(), self.path.received(), self.carrier.lanes() > 0) {
+            match liveness.poll(Instant::now().into(), self.signs()) {
                 Due::Wait(until) => return Ok(until.into()),
                 Due::Ask => self.say(&BrokerMessage::Ping { t: unix_ms() }).await?,
                 Due::Lost => return Err(TunnelEnd::Silent),
             }
         }
+    }
+
+    fn signs(&self) -> Signs {
+        Signs { received: self.path.received(), rtt: self.path.rtt(), busy: self.carrier.lanes() > 0 }
     }
 
     /// Sends a message; an order to close does not wait for an agent that leaves it unread.

@@ -256,7 +256,7 @@ struct OpenedStream {
     recv: RecvStream,
     cut: oneshot::Receiver<CloseCode>,
     copied: Copied,
-    _lane: Lane,
+    lane: Lane,
 }
 
 /// Reads the first frame, has the ticket checked, and opens the stream.
@@ -273,7 +273,7 @@ async fn attend(
         Ok((send, recv, lane, cut)) => {
             let copied = Copied { to_agent: first.bytes.len() as u64, to_viewer: 0 };
             first.bytes.clear();
-            Ok(OpenedStream { first, send, recv, cut, copied, _lane: lane })
+            Ok(OpenedStream { first, send, recv, cut, copied, lane })
         }
         Err(code) => Err(Refused { who: Some(first), code }),
     }

@@ -1,5 +1,6 @@
 //! Enrolment: a join token and a key become a machine. Renewal: the same key, a fresh certificate.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -117,8 +118,8 @@ pub async fn enrol(app: &App, request: EnrolRequest, ip: ClientIp) -> Result<Enr
     let certificate = sign(app, &request.csr, &row)?;
     tx.commit().await?;
     // The broker must have a feed of the organisation before the first tunnel comes in.
-    app.parts().feeds.changed(scope.organisation()).await;
-    presence::tell(app, row.id).await?;
+    app.parts().feeds.introduce(scope.organisation()).await;
+    presence::tell(app, scope.organisation(), row.id).await?;
     Ok(EnrolAnswer {
         machine: row.id,
         org: row.organisation_id,
@@ -198,8 +199,7 @@ async fn insert(
     if present(scope).count(tx).await? >= MACHINES_MAX {
         return Err(ApiError::limit_reached(format!("an organisation has at most {MACHINES_MAX} machines")));
     }
-    let taken = names_of(tx, scope).await?;
-    let name = words::free_name(&request.name, |name| taken.iter().any(|(_, taken)| taken == name));
+    let name = free_name(tx, scope, &request.name).await?;
     let facts = tamed(&request.facts);
     let row = machine::ActiveModel {
         id: Set(Uuid::new_v4()),
@@ -224,6 +224,16 @@ async fn insert(
         broker_id: Set(None),
     };
     Ok(row.insert(tx).await?)
+}
+
+/// The name itself, or one like it when a machine of the organisation has it already. The others' names are read only then: a fleet that
+/// enrols would read all of them once for each of its own.
+async fn free_name(tx: &DatabaseTransaction, scope: Scope, name: &str) -> Result<String, DbErr> {
+    if present(scope).filter(machine::Column::Name.eq(name)).count(tx).await? == 0 {
+        return Ok(name.to_owned());
+    }
+    let taken: HashSet<String> = names_of(tx, scope).await?.into_iter().map(|(_, taken)| taken).collect();
+    Ok(words::free_name(name, |name| taken.contains(name)))
 }
 
 /// What an agent tells of its machine, fit to be shown anywhere (THREATS MA-08).

@@ -1,7 +1,7 @@
 //! Revocation feeds: signed for every organisation at each interval and at each change, handed to the broker, which passes
 //! them on unread to the organisation's agents.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rexec_shared::broker_link::ToBroker;
@@ -31,8 +31,19 @@ pub struct Feeds {
 #[derive(Debug)]
 struct Order {
     organisation: Uuid,
-    disconnect: Option<Uuid>,
+    wish: Wish,
     done: oneshot::Sender<()>,
+}
+
+/// What of an organisation the broker must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// A feed, be it an older one of this run.
+    Known,
+    /// What was revoked just now.
+    News,
+    /// That, and that this machine's tunnel is cut.
+    CutOff(Uuid),
 }
 
 /// The task's end of [`Feeds`].
@@ -48,12 +59,18 @@ impl Feeds {
 
     /// The revocations of `organisation` changed: the broker has the new feed when this returns, or soon after.
     pub async fn changed(&self, organisation: Uuid) {
-        self.order(organisation, None).await;
+        self.order(organisation, Wish::News).await;
+    }
+
+    /// `organisation` has a machine: the broker has a feed of it when this returns, or soon after. One that was told in this run is told
+    /// nothing: a fleet that enrols is no news to those that stand.
+    pub async fn introduce(&self, organisation: Uuid) {
+        self.order(organisation, Wish::Known).await;
     }
 
     /// `machine` was removed: as [`Feeds::changed`], and its tunnel is cut.
     pub async fn cut_off(&self, organisation: Uuid, machine: Uuid) {
-        self.order(organisation, Some(machine)).await;
+        self.order(organisation, Wish::CutOff(machine)).await;
     }
 
     /// Whether the task that signs is there.
@@ -61,10 +78,10 @@ impl Feeds {
         !self.orders.is_closed()
     }
 
-    async fn order(&self, organisation: Uuid, disconnect: Option<Uuid>) {
+    async fn order(&self, organisation: Uuid, wish: Wish) {
         let (done, told) = oneshot::channel();
         let telling = async {
-            self.orders.send(Order { organisation, disconnect, done }).await.ok()?;
+            self.orders.send(Order { organisation, wish, done }).await.ok()?;
             told.await.ok()
         };
         if !matches!(tokio::time::timeout(TELL_WITHIN, telling).await, Ok(Some(()))) {
@@ -76,7 +93,7 @@ impl Feeds {
 /// Signs feeds until the process ends. A round through all organisations is made one at a time, so that a revocation waits for one
 /// signature at most. `broker` takes what is to be told.
 pub async fn run(app: App, FeedOrders(mut orders): FeedOrders, broker: mpsc::Sender<ToBroker>) {
-    let mut signing = Signing { app, broker, last_seq: 0, round: VecDeque::new() };
+    let mut signing = Signing { app, broker, last_seq: 0, told: BTreeSet::new(), round: VecDeque::new() };
     let ending = signing.app.parts().ending.clone();
     let mut interval = tokio::time::interval(rexec_shared::limits::FEED_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -96,14 +113,18 @@ struct Signing {
     broker: mpsc::Sender<ToBroker>,
     /// Feeds are numbered by the clock, so that numbers go on growing after a restart, and never stand still.
     last_seq: u64,
+    /// Organisations that the broker has had a feed of: as many as there are, and no more.
+    told: BTreeSet<Uuid>,
     /// Organisations whose turn is yet to come in this round.
     round: VecDeque<Uuid>,
 }
 
 impl Signing {
     async fn obey(&mut self, order: Order) {
-        self.one(order.organisation).await;
-        if let Some(machine) = order.disconnect {
+        if order.wish != Wish::Known || !self.told.contains(&order.organisation) {
+            self.one(order.organisation).await;
+        }
+        if let Wish::CutOff(machine) = order.wish {
             let code = CloseCode::Revoked;
             self.tell(ToBroker::Disconnect { machine, code, up_to: None }).await;
         }
@@ -140,7 +161,10 @@ impl Signing {
 
     async fn one(&mut self, organisation: Uuid) {
         match self.sign(organisation).await {
-            Ok(token) => self.tell(ToBroker::Feed { org: organisation, token }).await,
+            Ok(token) => {
+                self.tell(ToBroker::Feed { org: organisation, token }).await;
+                self.told.insert(organisation);
+            }
             Err(error) => tracing::error!(%organisation, %error, "a feed could not be signed"),
         }
     }

@@ -39,6 +39,7 @@ pub struct Live {
 /// The fleeting part of one machine.
 #[derive(Debug, Clone, Default)]
 pub struct LiveMachine {
+    organisation: Uuid,
     tunnel: i64,
     /// Sessions alive, or ended a moment ago.
     pub sessions: Vec<SessionInfo>,
@@ -57,15 +58,28 @@ impl Live {
         self.machines.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Takes what `tunnel` says of `machine`, unless a newer tunnel has spoken.
-    fn learn(&self, machine: Uuid, news: LiveMachine) -> bool {
+    /// A tunnel of `machine` stands, unless a newer one is known.
+    fn handle_up(&self, machine: Uuid, up: LiveMachine) {
         let mut machines = self.machines.write().unwrap_or_else(PoisonError::into_inner);
         let known = machines.entry(machine).or_default();
-        let is_news = known.tunnel <= news.tunnel;
-        if is_news {
-            *known = LiveMachine { rtt_ms: news.rtt_ms.or(known.rtt_ms), ..news };
+        if known.tunnel <= up.tunnel {
+            *known = LiveMachine { rtt_ms: up.rtt_ms.or(known.rtt_ms), ..up };
         }
-        is_news
+    }
+
+    /// Takes what `tunnel` says of `machine`, if it is the one that stands; whose machine it is then.
+    fn learn(
+        &self,
+        machine: Uuid,
+        tunnel: i64,
+        sessions: Vec<SessionInfo>,
+        rtt_ms: Option<f64>,
+    ) -> Option<Uuid> {
+        let mut machines = self.machines.write().unwrap_or_else(PoisonError::into_inner);
+        let known = machines.get_mut(&machine).filter(|known| known.tunnel == tunnel)?;
+        known.sessions = sessions;
+        known.rtt_ms = rtt_ms.or(known.rtt_ms);
+        Some(known.organisation)
     }
 
     /// Forgets `machine`, unless a newer tunnel than `tunnel` has spoken.
@@ -256,8 +270,10 @@ pub async fn take_from(app: &App, broker: Option<Uuid>, message: FromBroker) -> 
         }
         FromBroker::Standing { machines } => standing(app, broker, &machines).await,
         FromBroker::Presence { machine, tunnel, sessions, rtt_ms } => {
-            let news = LiveMachine { tunnel: number(tunnel), sessions: tamed(sessions), rtt_ms };
-            presence(app, machine, news).await
+            match app.parts().live.learn(machine, number(tunnel), tamed(sessions), rtt_ms) {
+                Some(organisation) => tell(app, organisation, machine).await,
+                None => Ok(()),
+            }
         }
         FromBroker::Stream { machine, session, user, login, address, outcome } => {
             stream(app, machine, &Viewer { session, user, login, address, outcome }).await
@@ -308,10 +324,9 @@ async fn up(app: &App, up: Up) -> Result<(), DbErr> {
         return Ok(());
     }
     tracing::info!(machine = %up.machine, tunnel = up.tunnel, "tunnel up");
-    app.parts()
-        .live
-        .learn(up.machine, LiveMachine { tunnel: up.tunnel, sessions: up.sessions, rtt_ms: None });
-    tell(app, up.machine).await
+    let Up { machine, org: organisation, tunnel, sessions, .. } = up;
+    app.parts().live.handle_up(machine, LiveMachine { organisation, tunnel, sessions, rtt_ms: None });
+    tell(app, organisation, machine).await
 }
 
 /// The machine came up at one broker while another has a tunnel of its yet, which is older: that one is told, as it would be by its own.
@@ -383,21 +398,25 @@ async fn down(app: &App, broker: Option<Uuid>, id: Uuid, tunnel: i64) -> Result<
         .exec(app.db())
         .await?;
     app.parts().live.forget(id, tunnel);
-    if changed.rows_affected == 0 { Ok(()) } else { tell(app, id).await }
+    if changed.rows_affected == 0 {
+        return Ok(());
+    }
+    match machine::Entity::find_by_id(id).one(app.db()).await? {
+        Some(row) => tell(app, row.organisation_id, id).await,
+        None => Ok(()),
+    }
 }
 
-async fn presence(app: &App, id: Uuid, news: LiveMachine) -> Result<(), DbErr> {
-    let known = app.parts().live.of(id).is_some_and(|known| known.tunnel == news.tunnel);
-    if known && app.parts().live.learn(id, news) { tell(app, id).await } else { Ok(()) }
-}
-
-/// Tells everybody who looks what the machine is now.
-pub async fn tell(app: &App, id: Uuid) -> Result<(), DbErr> {
-    let Some(row) = machine::Entity::find_by_id(id).one(app.db()).await? else { return Ok(()) };
-    let organisation = row.organisation_id;
-    if row.removed_at.is_none() && app.parts().hub.has_listeners(organisation) {
-        let event = Event::Machine(Machine::new(row, app.parts().live.of(id)).into());
-        app.parts().hub.tell(organisation, event);
+/// Tells everybody who looks at the organisation what its machine is now.
+pub async fn tell(app: &App, organisation: Uuid, id: Uuid) -> Result<(), DbErr> {
+    let hub = &app.parts().hub;
+    // Thousands of machines say something every few seconds, most of the time to nobody.
+    if !hub.has_listeners(organisation) {
+        return Ok(());
+    }
+    let row = Scope::of(organisation).row::<machine::Entity>(id).one(app.db()).await?;
+    if let Some(row) = row.filter(|row| row.removed_at.is_none()) {
+        hub.tell(organisation, Event::Machine(Machine::new(row, app.parts().live.of(id)).into()));
     }
     Ok(())
 }

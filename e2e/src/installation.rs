@@ -202,11 +202,30 @@ impl Installation {
     /// # Errors
     /// When control refuses.
     pub fn join_token(&self) -> Result<PathBuf> {
-        let answer = self.owner.post("/api/join-tokens", &json!({ "label": "e2e" }))?.ok()?;
-        let token = answer["token"].as_str().context("no token in the answer")?;
+        let token = self.join_token_for(1)?;
         let path = self.dir.path().join(format!("token-{}", uuid::Uuid::new_v4().simple()));
-        write_private(&path, token)?;
+        write_private(&path, &token)?;
         Ok(path)
+    }
+
+    /// A join token for so many machines.
+    ///
+    /// # Errors
+    /// When control refuses.
+    pub fn join_token_for(&self, uses: usize) -> Result<String> {
+        let wish = json!({ "label": "e2e", "uses": uses });
+        let answer = self.owner.post("/api/join-tokens", &wish)?.ok()?;
+        Ok(answer["token"].as_str().context("no token in the answer")?.to_owned())
+    }
+
+    /// How many machines control shows online.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn machines_online(&self) -> Result<usize> {
+        let text = String::from_utf8(self.owner.get_bytes("/metrics")?)?;
+        let online = text.lines().find_map(|line| line.strip_prefix("rexec_control_machines_online "));
+        Ok(online.context("no machines_online among the metrics")?.parse()?)
     }
 
     /// `rexec-control` with this installation's settings and the given arguments.

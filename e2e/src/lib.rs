@@ -13,6 +13,7 @@ pub mod counter;
 pub mod disk;
 pub mod echo;
 pub mod faults;
+pub mod fleet;
 pub mod grounds;
 mod heartbeat;
 pub mod installation;

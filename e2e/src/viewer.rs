@@ -135,6 +135,8 @@ pub struct ViewerClient {
     api: Api,
     machine: Uuid,
     permit: Option<Permit>,
+    /// A permit from elsewhere than control, not yet presented.
+    given: Option<Permit>,
     /// The network namespace its streams come from; none is this machine's own.
     network: Option<String>,
     /// The broker did not have the machine, or was not there: another may.
@@ -184,6 +186,22 @@ impl ViewerClient {
         Ok(made)
     }
 
+    /// Opens a new session with a permit that `issue` makes for it, instead of asking control for one.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn open_with(
+        api: &Api,
+        machine: Uuid,
+        spec: Spec,
+        issue: impl FnOnce(Uuid, String) -> Permit,
+    ) -> Result<Self> {
+        let mut made = Self::new(api, machine, Uuid::new_v4(), spec)?;
+        made.given = Some(issue(made.session(), made.viewer.confirmation()));
+        made.until_opened().await?;
+        Ok(made)
+    }
+
     /// A viewer that has not gone anywhere yet.
     ///
     /// # Errors
@@ -195,6 +213,7 @@ impl ViewerClient {
             api: api.clone(),
             machine,
             permit: None,
+            given: None,
             network: None,
             strayed: false,
             socket: None,
@@ -478,7 +497,10 @@ impl ViewerClient {
     async fn begin_stream(&mut self) -> Result<()> {
         let known = self.permit.is_some() && self.opened.is_some();
         if !known {
-            self.permit = Some(self.ask_permit().await?);
+            self.permit = Some(match self.given.take() {
+                Some(permit) => permit,
+                None => self.ask_permit().await?,
+            });
         } else if std::mem::take(&mut self.strayed) {
             self.find_broker().await?;
         }

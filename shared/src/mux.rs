@@ -7,7 +7,7 @@
 //! opener                                   acceptor
 //!   │ OPEN · DATA … DATA · FIN               │   never more data than the peer's credit
 //!   │ ──────────────────────────────────────▶│
-//!   │            CREDIT, as it is read       │   STREAM_CREDIT at first, then what was read
+//!   │            CREDIT, as it is read       │   CREDIT_FIRST at first, then its share of CREDIT_POOL and what was read
 //!   │ ◀──────────────────────────────────────│
 //!   │            DATA … FIN  or  RESET(code) │
 //!   │ ◀──────────────────────────────────────│
@@ -22,7 +22,7 @@
 //! # Invariants
 //!
 //! * The transport is always read: no stream's reader, however stuck, delays a frame of another stream. There is no window that streams share.
-//! * Received and unread: at most [`STREAM_CREDIT`] per stream. Written and unsent: at most [`SEND_QUEUE`] and one chunk of the application's own per
+//! * Received and unread: at most [`STREAM_CREDIT`] per stream, and over all streams [`CREDIT_POOL`] and [`CREDIT_FIRST`] for each. Written and unsent: at most [`SEND_QUEUE`] and one chunk of the application's own per
 //!   stream. Frames due: a fixed number per stream and per connection. A stream counts against its opener's limit until the application has accepted
 //!   it and both halves have ended on the wire.
 //! * Stream numbers are dense: the dialler's are 0, 2, 4 …, the listener's 1, 3, 5 …, each exactly once. So a frame for a stream that never was is told
@@ -50,6 +50,7 @@ use bytes::BytesMut;
 
 use crate::close::CloseCode;
 use pulse::Pulse;
+use recv::Pool;
 pub use recv::Read;
 use schedule::{Line, Schedule};
 pub use send::SEND_QUEUE;
@@ -61,6 +62,11 @@ use wire::{Decoder, Frame};
 /// Bytes of one half-stream that may be on their way and unread. As much as a viewer's output window, so the tunnel is never what a session
 /// waits for; 8 MB/s at 30 ms.
 pub const STREAM_CREDIT: usize = 256 * 1024;
+/// The credit that each half begins with, bytes: what every stream of a full connection may have unread, 0.5 MB/s at 30 ms for each of 1,024.
+pub const CREDIT_FIRST: usize = 16 * 1024;
+/// Credit beyond that, over all streams of a connection, bytes: 64 streams may have all that a stream can have. With what they begin with,
+/// a peer of a full connection can pin 32 MiB and no more, whoever does not read.
+pub const CREDIT_POOL: usize = 16 * 1024 * 1024;
 /// A stream with at most this much to say goes before bulk, bytes: keystrokes, their echo, acknowledgements.
 pub const SMALL_MAX: usize = 1024;
 /// Streams the dialler may have open: its control stream.
@@ -81,6 +87,7 @@ pub struct Mux {
     /// Streams with short frames due, once each.
     signals: VecDeque<u32>,
     schedule: Schedule,
+    pool: Pool,
     pulse: Pulse,
     decoder: Decoder,
     events: VecDeque<Event>,
@@ -104,6 +111,7 @@ impl Mux {
             incoming: VecDeque::new(),
             signals: VecDeque::new(),
             schedule: Schedule::default(),
+            pool: Pool::default(),
             pulse: Pulse::new(side, timing, now),
             decoder: Decoder::default(),
             events: VecDeque::new(),
@@ -195,9 +203,10 @@ impl Mux {
     }
 
     fn send_due(&mut self, id: u32, out: &mut BytesMut) {
+        let streams = self.streams.len();
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.is_signalling = false;
-            stream.encode_due(id, out);
+            stream.encode_due(id, out, &mut self.pool, streams);
             if stream.send.is_ended() {
                 self.events.push_back(Event::Writable(StreamId(id)));
             }
@@ -222,6 +231,7 @@ impl Mux {
     /// Puts a stream that changed in the lines where it belongs, and forgets it when nobody needs it any more.
     fn refresh(&mut self, id: u32) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
+        stream.recv.leave(&mut self.pool);
         stream.due.credit = stream.recv.is_credit_due();
         let due = &stream.due;
         let is_due = due.open || due.credit || due.reset.is_some() || due.stop.is_some();

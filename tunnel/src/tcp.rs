@@ -1,6 +1,6 @@
 //! Paths over TCP: the TLS handshake, then one task per connection that owns the socket, and cheap handles on its multiplexer.
 //!
-//! What waits where, with its limit: a stream's unread bytes (`STREAM_CREDIT`), a stream's unsent bytes (`SEND_QUEUE` and one chunk), one batch in the task (64 KiB),
+//! What waits where, with its limit: a stream's unread bytes (`STREAM_CREDIT`, all streams' `CREDIT_POOL` and a little), a stream's unsent bytes (`SEND_QUEUE` and one chunk), one batch in the task (64 KiB),
 //! unsent bytes in the kernel (16 KiB). An idle connection keeps no buffer but rustls's own 4 KiB.
 
 mod driver;

@@ -10,7 +10,7 @@
 //! certificate: whoever blocks one gains nothing but the other.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -227,6 +227,8 @@ pub struct Target<'a> {
     pub tls: &'a Secured,
     /// The proxy that TCP must take.
     pub proxy: Option<&'a Proxy>,
+    /// The address of ours to dial from; the system's choice when there is none.
+    pub source: Option<IpAddr>,
 }
 
 /// Dials the brokers in this order, each with a head start before the next is tried too, or at once when one has failed; the first finished
@@ -260,9 +262,9 @@ where
 
 /// Dials by the first way that leads to the broker.
 pub async fn dial(target: Target<'_>) -> Result<Dialled, DialError> {
-    let Target { addr, server_name, tls, proxy } = target;
-    let mut over_quic = pin!(quic::dial(addr, server_name, &tls.quic));
-    let dial_tcp = || tcp::dial(addr, server_name, &tls.tcp, proxy);
+    let addr = target.addr;
+    let mut over_quic = pin!(quic::dial(target));
+    let dial_tcp = || tcp::dial(target);
     match timeout(QUIC_HEAD_START, &mut over_quic).await {
         Ok(Ok(dialled)) => Ok(dialled),
         // It was our broker that said no: it would say the same again.

@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use quinn::ServerConfig;
 use rexec_agent::state::MachineKey;
-use rexec_agent::uplink::connect::DialError;
 use rexec_agent::uplink::connect::quic::dial;
-use rexec_agent::uplink::tls::{client_config, quic_config};
+use rexec_agent::uplink::connect::{DialError, Target};
+use rexec_agent::uplink::tls::{Secured, client_config};
 use rexec_shared::pki::{ALPN_TUNNEL, Authority, Identity, MachineName, broker_name};
 use uuid::Uuid;
 
@@ -31,9 +31,9 @@ impl Setting {
         Self { installation, authority, key, certificate }
     }
 
-    fn config(&self) -> quinn::ClientConfig {
+    fn secured(&self) -> Secured {
         let tls = client_config(self.authority.certificate_pem(), &self.certificate, &self.key).unwrap();
-        quic_config(tls).unwrap()
+        Secured::new(tls).unwrap()
     }
 
     fn server(&self, identity: &Identity) -> ServerConfig {
@@ -54,9 +54,10 @@ impl Setting {
                 finished
             })
         };
-        let config = self.config();
-        let dialled =
-            in_time("a dial", dial(&address.to_string(), &broker_name(self.installation), &config)).await;
+        let (addr, server_name) = (address.to_string(), broker_name(self.installation));
+        let tls = self.secured();
+        let target = target(&addr, &server_name, &tls);
+        let dialled = in_time("a dial", dial(target)).await;
         let outcome = dialled.map(drop);
         server.wait_idle().await;
         server.close(0u32.into(), b"");
@@ -68,6 +69,10 @@ impl Setting {
         assert!(matches!(outcome, Err(DialError::NotOurBroker { .. })), "{what}: {outcome:?}");
         assert_eq!(finished, 0, "{what}: the server saw a finished handshake, so our certificate too");
     }
+}
+
+fn target<'a>(addr: &'a str, server_name: &'a str, tls: &'a Secured) -> Target<'a> {
+    Target { addr, server_name, tls, proxy: None, source: None }
 }
 
 fn authority(installation: Uuid) -> Authority {
@@ -148,13 +153,12 @@ async fn nw_05_a_second_dial_offers_no_early_data_to_a_server_that_would_take_it
             }
         }
     });
-    let config = setting.config();
-    let name = broker_name(setting.installation);
-    let first = dial(&address.to_string(), &name, &config).await.unwrap();
+    let (addr, name, tls) = (address.to_string(), broker_name(setting.installation), setting.secured());
+    let first = dial(target(&addr, &name, &tls)).await.unwrap();
     // Time for session tickets to come.
     in_time("a round trip", first.path.open_bi()).await.unwrap().0.write_all(b"x").await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let client = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    let second = client.connect_with(config, address, &name).unwrap();
+    let second = client.connect_with(tls.quic, address, &name).unwrap();
     assert!(second.into_0rtt().is_err(), "early data could have been sent");
 }

@@ -8,7 +8,7 @@
 //! `C` is the tunnel's connection, which the registry only hands on to viewers.
 #![deny(clippy::disallowed_methods)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,10 @@ use uuid::Uuid;
 
 use super::outbox::Outbox;
 use super::waiting::Waiting;
-use crate::limits::{AFTER_AHEAD_MAX, HOLD_BESIDE_OTHERS, MOVED_FOR, MOVED_MAX, ORGS_MAX, TUNNELS_MAX};
+use crate::limits::{
+    AFTER_AHEAD_MAX, FEED_PAUSE, FEEDS_AT_ONCE, HOLD_BESIDE_OTHERS, MOVED_FOR, MOVED_MAX, ORGS_MAX,
+    TUNNELS_MAX,
+};
 
 /// What a tunnel's task is to bring about: a level, so that no order is ever lost or queued.
 #[derive(Debug, Clone, Default)]
@@ -100,6 +103,8 @@ struct Tunnel<C> {
     connection: C,
     orders: watch::Sender<Orders>,
     streams: Vec<LiveStream>,
+    /// It stands in the line for its organisation's newest feed.
+    is_owed_feed: bool,
     /// What control was told when it came up, and the newest presence since: to be told anew.
     up: FromBroker,
     presence: Option<FromBroker>,
@@ -141,6 +146,10 @@ pub(super) struct State<C> {
     tunnels: BTreeMap<Uuid, Tunnel<C>>,
     orgs: BTreeMap<Uuid, Organisation>,
     waiting: Waiting<Attach<C>>,
+    /// Machines whose tunnels are still to be handed the newest feed, in line.
+    owed_feeds: VecDeque<Uuid>,
+    /// When the next of them are.
+    feeds_at: Option<Instant>,
     outbox: Outbox,
     last_number: u64,
     draining: bool,
@@ -155,6 +164,8 @@ impl<C: Clone> State<C> {
             tunnels: BTreeMap::new(),
             orgs: BTreeMap::new(),
             waiting: Waiting::default(),
+            owed_feeds: VecDeque::new(),
+            feeds_at: None,
             outbox: Outbox::default(),
             last_number: 0,
             draining: false,
@@ -215,17 +226,19 @@ impl<C: Clone> State<C> {
         }
     }
 
-    /// Control signed a newer feed: what it revokes ends now, and the organisation's agents get it.
+    /// Control signed a newer feed: what it revokes ends now, and the organisation's agents get it, a part of them at a time.
     pub(super) fn handle_feed(&mut self, org: Uuid, token: &str, now: Instant) -> Result<(), TicketError> {
         let state = self.org(org, now).ok_or(TicketError::Full)?;
         state.verifier.handle_feed(token, now)?;
-        let feed: Arc<str> = token.into();
-        state.feed = Some(feed.clone());
+        state.feed = Some(token.into());
         let machines = state.machines.clone();
         for machine in machines {
-            self.apply_feed(org, machine, &feed);
+            self.apply_feed(org, machine);
         }
         self.refuse_revoked_waiters(org);
+        if self.feeds_at.is_none() {
+            self.hand_out_feeds(now);
+        }
         Ok(())
     }
 
@@ -286,16 +299,19 @@ impl<C: Clone> State<C> {
         self.waiting.set_hold(if others { HOLD_BESIDE_OTHERS } else { HOLD_FOR_TUNNEL });
     }
 
-    /// Ends the waits whose time is over.
+    /// Ends the waits whose time is over, and goes on handing out feeds.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         while let Some(waiter) = self.waiting.take_expired(now) {
             self.answer(waiter, Err(CloseCode::MachineOffline));
+        }
+        if self.feeds_at.is_some_and(|at| now >= at) {
+            self.hand_out_feeds(now);
         }
     }
 
     /// When [`State::handle_timeout`] has something to do.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.waiting.deadline()
+        self.waiting.deadline().into_iter().chain(self.feeds_at).min()
     }
 
     /// Something to be told to control.
@@ -367,8 +383,11 @@ impl<C: Clone> State<C> {
         };
         self.outbox.push(up.clone());
         let (name, connection, streams) = (new.name, new.connection, Vec::new());
-        self.tunnels
-            .insert(machine, Tunnel { name, number, connection, orders, streams, up, presence: None });
+        let (is_owed_feed, presence) = (false, None);
+        self.tunnels.insert(
+            machine,
+            Tunnel { name, number, connection, orders, streams, is_owed_feed, up, presence },
+        );
         for waiter in self.waiting.take_machine(machine) {
             self.grant_or_hold(waiter, now.instant);
         }
@@ -458,7 +477,7 @@ impl<C: Clone> State<C> {
         attach.reply.send(answer).ok();
     }
 
-    fn apply_feed(&mut self, org: Uuid, machine: Uuid, token: &Arc<str>) {
+    fn apply_feed(&mut self, org: Uuid, machine: Uuid) {
         let Some(state) = self.orgs.get(&org) else { return };
         let feed = state.verifier.feed();
         if feed.machine_revoked(machine) {
@@ -466,8 +485,25 @@ impl<C: Clone> State<C> {
         }
         if let Some(tunnel) = self.tunnels.get_mut(&machine) {
             tunnel.cut_streams(CloseCode::Revoked, |claims| feed.is_revoked(claims));
-            tunnel.orders.send_modify(|orders| orders.feed = Some(token.clone()));
+            if !std::mem::replace(&mut tunnel.is_owed_feed, true) {
+                self.owed_feeds.push_back(machine);
+            }
         }
+    }
+
+    /// Hands the newest feed to those next in line.
+    fn hand_out_feeds(&mut self, now: Instant) {
+        for _ in 0..FEEDS_AT_ONCE {
+            let Some(machine) = self.owed_feeds.pop_front() else { break };
+            // One that came up meanwhile had it from the beginning.
+            let Some(tunnel) = self.tunnels.get_mut(&machine).filter(|tunnel| tunnel.is_owed_feed) else {
+                continue;
+            };
+            tunnel.is_owed_feed = false;
+            let feed = self.orgs.get(&tunnel.name.org).and_then(|org| org.feed.clone());
+            tunnel.orders.send_modify(|orders| orders.feed = feed);
+        }
+        self.feeds_at = (!self.owed_feeds.is_empty()).then(|| now + FEED_PAUSE);
     }
 
     fn refuse_revoked_waiters(&mut self, org: Uuid) {

@@ -257,6 +257,40 @@ fn a_feed_that_is_old_or_not_controls_changes_nothing() {
 }
 
 #[test]
+fn many_tunnels_are_handed_a_feed_part_by_part_and_the_newest_in_the_end_but_a_revocation_waits_for_nobody() {
+    let mut bench = Bench::new();
+    let revoked = Uuid::from_u128(10_000 - 1);
+    let mut tunnels = Vec::new();
+    for n in 0..1_000u32 {
+        bench.machine = Uuid::from_u128(10_000 - u128::from(n));
+        tunnels.push(bench.up(n).unwrap());
+    }
+    let have = |tunnels: &[Registered]| {
+        tunnels.iter().filter(|tunnel| tunnel.orders.borrow().feed.is_some()).count()
+    };
+    bench.feed(1, None, bench.start).unwrap();
+    assert_eq!(have(&tunnels), FEEDS_AT_ONCE);
+    bench.feed(2, Some(format!("machine:{revoked}")), bench.start).unwrap();
+    assert_eq!(have(&tunnels), FEEDS_AT_ONCE, "the second does not hasten the first");
+    let closed = |tunnels: &[Registered]| {
+        tunnels.iter().filter(|tunnel| tunnel.orders.borrow().close.is_some()).count()
+    };
+    assert_eq!(closed(&tunnels), 1, "at once");
+    let mut parts = 0;
+    while let Some(at) = bench.state.poll_timeout() {
+        bench.state.handle_timeout(at);
+        parts += 1;
+    }
+    assert!(parts as usize <= 2 * tunnels.len() / FEEDS_AT_ONCE, "{parts}");
+    assert!(FEED_PAUSE * parts < Duration::from_secs(1));
+    let newest = bench.state.orgs[&bench.org].feed.clone().unwrap();
+    let stale = tunnels.iter().map(|tunnel| tunnel.orders.borrow().clone());
+    let stale =
+        stale.filter(|orders| orders.close.is_none() && orders.feed.as_ref() != Some(&newest)).count();
+    assert_eq!(stale, 0);
+}
+
+#[test]
 fn streams_per_tunnel_are_bounded_and_ended_ones_make_room() {
     let mut bench = Bench::new();
     let _tunnel = bench.up(1).unwrap();

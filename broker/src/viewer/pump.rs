@@ -10,7 +10,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::OpenedStream;
-use super::socket::{Inbound, SendEnd, Sink, Socket, Source};
+use super::socket::{Inbound, Outlet, SendEnd, Socket, Source};
 use crate::counters::Counters;
 use crate::limits::{BATCH, BATCH_CHUNKS, LAST_INPUT, LAST_WORDS, VIEWER_PING};
 
@@ -40,10 +40,11 @@ enum UpEnd {
 
 /// Copies until one side ends, and ends the stream accordingly.
 pub(super) async fn run(socket: &mut Socket, open: &mut OpenedStream, counters: &Counters) -> Pumped {
-    let OpenedStream { send, recv, cut, copied, .. } = open;
+    let OpenedStream { send, recv, cut, copied, lane, .. } = open;
     let pumped = {
         let up = to_agent(&mut socket.source, send, &mut copied.to_agent, counters);
-        let down = to_viewer(&mut socket.sink, recv, &mut copied.to_viewer, counters);
+        let mut outlet = Outlet { sink: &mut socket.sink, lane };
+        let down = to_viewer(&mut outlet, recv, &mut copied.to_viewer, counters);
         let (mut up, mut down) = (std::pin::pin!(up), std::pin::pin!(down));
         let pumped = async {
             tokio::select! {
@@ -115,7 +116,12 @@ async fn to_agent(
     }
 }
 
-async fn to_viewer(sink: &mut Sink, recv: &mut RecvStream, copied: &mut u64, counters: &Counters) -> Pumped {
+async fn to_viewer(
+    outlet: &mut Outlet<'_>,
+    recv: &mut RecvStream,
+    copied: &mut u64,
+    counters: &Counters,
+) -> Pumped {
     let mut ping = interval_at(Instant::now() + VIEWER_PING, VIEWER_PING);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut chunks: [Bytes; BATCH_CHUNKS] = std::array::from_fn(|_| Bytes::new());
@@ -123,10 +129,10 @@ async fn to_viewer(sink: &mut Sink, recv: &mut RecvStream, copied: &mut u64, cou
     loop {
         let sent = tokio::select! {
             biased;
-            _ = ping.tick() => sink.ping().await,
+            _ = ping.tick() => outlet.ping().await,
             read = recv.read_chunks(&mut chunks) => match read {
                 Ok(Some(filled)) => {
-                    let sent = send_merged(sink, chunks.get_mut(..filled).unwrap_or_default()).await;
+                    let sent = send_merged(outlet, chunks.get_mut(..filled).unwrap_or_default()).await;
                     sent.map(|len| {
                         *copied += len as u64;
                         counters.bytes_to_viewers.add(len);
@@ -146,13 +152,13 @@ async fn to_viewer(sink: &mut Sink, recv: &mut RecvStream, copied: &mut u64, cou
 }
 
 /// Sends chunks as messages of up to about [`BATCH`] bytes, and says how many bytes they were. One chunk alone, an echo, is not copied.
-async fn send_merged(sink: &mut Sink, mut chunks: &mut [Bytes]) -> Result<usize, SendEnd> {
+async fn send_merged(outlet: &mut Outlet<'_>, mut chunks: &mut [Bytes]) -> Result<usize, SendEnd> {
     let mut sent = 0;
     while !chunks.is_empty() {
         let (group, rest) = chunks.split_at_mut(group_len(chunks));
         let message = merge(group);
         sent += message.len();
-        sink.send(message).await?;
+        outlet.send(message).await?;
         chunks = rest;
     }
     Ok(sent)

@@ -3,13 +3,16 @@
 mod web_transport;
 mod websocket;
 
+use std::pin::pin;
+
 use axum::extract::ws::WebSocket;
 use bytes::Bytes;
 use rexec_shared::close::CloseCode;
 use tokio::time::timeout;
 
 pub(super) use self::web_transport::Session;
-use crate::limits::{CLOSE_DEADLINE, VIEWER_WRITE_DEADLINE};
+use crate::carrier::Lane;
+use crate::limits::{CLOSE_DEADLINE, STALL_GRACE, VIEWER_WRITE_DEADLINE};
 
 /// Both directions of a viewer's connection.
 #[derive(Debug)]
@@ -100,24 +103,40 @@ impl Source {
 }
 
 impl Sink {
-    /// Hands a slice of the byte stream to the viewer's system.
+    async fn write(&mut self, bytes: Bytes) -> Result<(), SendEnd> {
+        match self {
+            Self::WebSocket(sink) => sink.send(bytes).await,
+            Self::WebTransport(sink) => sink.send(bytes).await,
+        }
+    }
+}
+
+/// A viewer's sink, and its place among the viewers of its tunnel.
+#[derive(Debug)]
+pub(super) struct Outlet<'a> {
+    pub(super) sink: &'a mut Sink,
+    pub(super) lane: &'a Lane,
+}
+
+impl Outlet<'_> {
+    /// Hands a slice of the byte stream to the viewer's system. A viewer that does not take it soon needs a place among the slow, and is cut
+    /// when there is none.
     pub(super) async fn send(&mut self, bytes: Bytes) -> Result<(), SendEnd> {
-        let sent = async {
-            match self {
-                Self::WebSocket(sink) => sink.send(bytes).await,
-                Self::WebTransport(sink) => sink.send(bytes).await,
-            }
-        };
-        timeout(VIEWER_WRITE_DEADLINE, sent).await.unwrap_or(Err(SendEnd::Stuck))
+        let mut sending = pin!(self.sink.write(bytes));
+        if let Ok(sent) = timeout(STALL_GRACE, &mut sending).await {
+            return sent;
+        }
+        let _place = self.lane.enter_slow().ok_or(SendEnd::Stuck)?;
+        timeout(VIEWER_WRITE_DEADLINE - STALL_GRACE, sending).await.unwrap_or(Err(SendEnd::Stuck))
     }
 
     /// Asks whether the viewer is there. QUIC does so by itself.
     pub(super) async fn ping(&mut self) -> Result<(), SendEnd> {
-        match self {
-            Self::WebSocket(sink) => {
+        match self.sink {
+            Sink::WebSocket(sink) => {
                 timeout(VIEWER_WRITE_DEADLINE, sink.ping()).await.unwrap_or(Err(SendEnd::Stuck))
             }
-            Self::WebTransport(_) => Ok(()),
+            Sink::WebTransport(_) => Ok(()),
         }
     }
 }

@@ -55,6 +55,33 @@ async fn forty_viewers_that_stop_reading_leave_the_tunnel_to_its_other_viewer_an
     assert_eq!(rig.broker.counts().tunnels, 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_viewers_that_stop_reading_a_tunnel_carries_so_many_and_cuts_the_rest() {
+    const SLOW_MAX: u64 = 64;
+    let rig = Rig::start().await;
+    let agent = Agent::dial(&rig, Uuid::new_v4()).await;
+    let (mut stuck, mut floods) = (Vec::new(), tokio::task::JoinSet::new());
+    for _ in 0..SLOW_MAX + 16 {
+        let (viewer, mut flood, recv) = rig.attached(&agent).await;
+        stuck.push((viewer, recv));
+        floods.spawn(async move { while flood.write(&[0; 65_536]).await.is_ok() {} });
+    }
+    let begun = Instant::now();
+    rig.until(|counts| counts.streams <= SLOW_MAX).await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "before its own deadline cuts each: {:?}",
+        begun.elapsed()
+    );
+    let (mut neighbour, mut echo_send, mut echo_recv) = rig.attached(&agent).await;
+    let _first = read_first(&mut echo_recv).await;
+    neighbour.send(Bytes::from_static(b"x")).await;
+    assert_eq!(echo_recv.read_chunk(16, true).await.unwrap().unwrap().bytes, "x");
+    echo_send.write_all(b"y").await.unwrap();
+    assert_eq!(neighbour.bytes().await.unwrap(), "y");
+    assert_eq!(agent.connection.close_reason(), None, "the tunnel stays");
+}
+
 #[tokio::test]
 async fn a_half_open_tunnel_is_found_within_seconds_when_a_viewer_is_attached() {
     let mut rig = Rig::start().await;
@@ -74,6 +101,25 @@ async fn a_half_open_tunnel_is_found_within_seconds_when_a_viewer_is_attached() 
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn a_half_open_idle_tunnel_is_found_within_five_seconds_of_its_agents_last_word() {
+    let mut rig = Rig::start().await;
+    let cable = Cable::to(rig.broker.tunnel_addr()).await;
+    let mut agent = Agent::dial_to(&rig.installation, cable.address, Uuid::new_v4()).await;
+    agent.say(&AgentMessage::Ping { t: 1 }).await;
+    while agent.next().await != (BrokerMessage::Pong { t: 1 }) {}
+    cable.cut();
+    let begun = Instant::now();
+    loop {
+        if let FromBroker::TunnelDown { tunnel, reason, .. } = rig.event().await {
+            assert_eq!(tunnel, agent.number);
+            assert_eq!(reason, "the agent fell silent");
+            break;
+        }
+    }
+    assert!(begun.elapsed() < Duration::from_millis(5_500), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -254,7 +254,7 @@ pub(super) async fn change_machine(
     let row = row.update(&tx).await?;
     audit::append(&tx, scope, app.now(), &caller.actor(), deed).await?;
     tx.commit().await?;
-    presence::tell(&app, id).await?;
+    presence::tell(&app, scope.organisation(), id).await?;
     Ok(Json(with_live(&app, row)))
 }
 

@@ -11,6 +11,7 @@
 //! | [`evil_broker`] | a broker that was taken over opens no shell |
 //! | [`doctor`] | what stands in a machine's way is found and named |
 //! | [`enrolment`] | how a machine comes in: approval, installer, tokens |
+//! | [`storm`] | many agents of a killed broker come back spread, and all of them |
 //! | [`secrets`] | no secret in a log, no listening port on a machine |
 
 mod brokers;
@@ -21,5 +22,6 @@ mod evil_broker;
 mod faults;
 mod revocation;
 mod secrets;
+mod storm;
 mod tickets;
 mod viewers;

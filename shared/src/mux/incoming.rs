@@ -51,6 +51,7 @@ impl Mux {
         self.streams.insert(id, Stream::new(false, StreamId(id) == CONTROL));
         self.incoming.push_back(id);
         self.events.push_back(Event::Incoming);
+        self.refresh(id);
         Ok(())
     }
 

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::STREAM_CREDIT;
+use super::{CREDIT_FIRST, CREDIT_POOL, STREAM_CREDIT};
 
-/// Bytes read by the application after which the peer is granted as much again. A quarter of the credit: the peer never runs dry while its
-/// stream is read, and 16 KiB frames are credited four at a time.
-const GRANT_STEP: usize = STREAM_CREDIT / 4;
+/// The part of its window that the application has read when the peer is granted as much again: it never runs dry while its stream is read,
+/// and 16 KiB frames are credited four at a time.
+const GRANT_PART: usize = 4;
 /// Small pieces that pile up unread share blocks of this size, so that one-byte frames cost a byte and not an allocation each.
 const BLOCK: usize = 4 * 1024;
 
@@ -50,12 +50,28 @@ pub(super) enum RecvError {
     AfterEnd,
 }
 
-/// Invariant: `buffered + taken + granted = STREAM_CREDIT` while `Open`, so never more than [`STREAM_CREDIT`] is buffered.
+/// Credit beyond [`CREDIT_FIRST`] that may still be granted, over all streams.
+///
+/// Invariant: with what the streams have of it, it is [`CREDIT_POOL`].
+#[derive(Debug)]
+pub(super) struct Pool(pub(super) usize);
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self(CREDIT_POOL)
+    }
+}
+
+/// Invariant: `buffered + taken + granted = window` while `Open`, and `CREDIT_FIRST ≤ window ≤ STREAM_CREDIT`.
 #[derive(Debug)]
 pub(super) struct RecvHalf {
     state: State,
     chunks: VecDeque<BytesMut>,
     buffered: usize,
+    /// What may be on its way and unread. Beyond [`CREDIT_FIRST`] it is the pool's, which gets it back when the half is over.
+    window: usize,
+    /// The window was never sized.
+    is_fresh: bool,
     /// Bytes the peer may still send.
     granted: usize,
     /// Bytes read and not yet granted again.
@@ -65,12 +81,15 @@ pub(super) struct RecvHalf {
 }
 
 impl RecvHalf {
-    pub(super) fn new() -> Self {
+    /// A bulky one is granted a whole window before anything has come.
+    pub(super) fn new(is_bulky: bool) -> Self {
         Self {
             state: State::Open,
             chunks: VecDeque::new(),
             buffered: 0,
-            granted: STREAM_CREDIT,
+            window: CREDIT_FIRST,
+            is_fresh: is_bulky,
+            granted: CREDIT_FIRST,
             taken: 0,
             is_released: false,
         }
@@ -179,17 +198,40 @@ impl RecvHalf {
 
     /// Whether a `CREDIT` is worth sending.
     pub(super) fn is_credit_due(&self) -> bool {
-        self.state == State::Open && self.taken >= GRANT_STEP
+        self.state == State::Open && (self.is_fresh || self.taken >= self.window / GRANT_PART)
     }
 
-    /// The credit to send now, bytes; zero when none is due any more.
-    pub(super) fn grant(&mut self) -> u32 {
+    /// The credit to send now, bytes, where so many streams share the pool; zero when none is due any more.
+    ///
+    /// The window grows to the stream's share at once. It shrinks as it is read: what was granted stays granted.
+    pub(super) fn grant(&mut self, pool: &mut Pool, streams: usize) -> u32 {
         if !self.is_credit_due() {
             return 0;
         }
-        self.granted += self.taken;
+        self.is_fresh = false;
+        let share = CREDIT_FIRST + (CREDIT_POOL / streams.max(1)).min(STREAM_CREDIT - CREDIT_FIRST);
+        let (least, most) = (self.window - self.taken.min(self.window), self.window + pool.0);
+        let window = share.clamp(least.max(CREDIT_FIRST), most);
+        pool.0 = most - window;
+        // Never negative: the window shrinks by no more than was taken.
+        let credit = window + self.taken - self.window;
+        (self.window, self.taken) = (window, 0);
+        self.granted += credit;
         // At most STREAM_CREDIT, by the invariant.
-        std::mem::take(&mut self.taken) as u32
+        credit as u32
+    }
+
+    /// Gives the pool back what a half has no more use for: nothing can be buffered any more.
+    pub(super) fn leave(&mut self, pool: &mut Pool) {
+        if self.state != State::Open && self.buffered == 0 {
+            pool.0 += std::mem::replace(&mut self.window, CREDIT_FIRST) - CREDIT_FIRST;
+        }
+    }
+
+    /// What the stream has of the pool.
+    #[cfg(test)]
+    pub(super) fn pooled(&self) -> usize {
+        self.window - CREDIT_FIRST
     }
 
     /// Bytes held for the application.

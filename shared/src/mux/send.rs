@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::wire::{DATA_MAX, Frame, put_data_header};
-use super::{SMALL_MAX, STREAM_CREDIT};
+use super::{CREDIT_FIRST, SMALL_MAX, STREAM_CREDIT};
 
 /// Bytes written and not yet sent at which a stream takes no more, bytes. The chunk that crosses it is taken whole, so that a write is all
 /// or nothing; a writer then waits for the path and not for its neighbours.
@@ -50,7 +50,7 @@ impl SendHalf {
             state: State::Open,
             queue: VecDeque::new(),
             pending: 0,
-            credit: STREAM_CREDIT,
+            credit: CREDIT_FIRST,
             stopped: None,
             is_wanted: false,
             is_urgent,

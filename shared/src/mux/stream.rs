@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 
-use super::recv::RecvHalf;
+use super::recv::{Pool, RecvHalf};
 use super::send::SendHalf;
 use super::wire::Frame;
 
@@ -36,7 +36,7 @@ impl Stream {
     pub(super) fn new(is_ours: bool, is_control: bool) -> Self {
         Self {
             send: SendHalf::new(is_control),
-            recv: RecvHalf::new(),
+            recv: RecvHalf::new(!is_control),
             due: Due { open: is_ours, ..Due::default() },
             is_signalling: false,
             is_scheduled: false,
@@ -76,8 +76,8 @@ impl Stream {
         }
     }
 
-    /// Appends the short frames that are due.
-    pub(super) fn encode_due(&mut self, stream: u32, out: &mut BytesMut) {
+    /// Appends the short frames that are due; credit is granted from the pool that so many streams share.
+    pub(super) fn encode_due(&mut self, stream: u32, out: &mut BytesMut, pool: &mut Pool, streams: usize) {
         let Due { open, reset, stop, credit } = std::mem::take(&mut self.due);
         if open {
             Frame::Open { stream }.encode(out);
@@ -89,7 +89,7 @@ impl Stream {
         if let Some(code) = stop.filter(|_| !self.recv.is_ended()) {
             Frame::Stop { stream, code }.encode(out);
         }
-        let bytes = if credit { self.recv.grant() } else { 0 };
+        let bytes = if credit { self.recv.grant(pool, streams) } else { 0 };
         if bytes > 0 {
             Frame::Credit { stream, bytes }.encode(out);
         }

@@ -173,6 +173,8 @@ impl Pair {
                 assert!(stream.recv.held() <= STREAM_CREDIT + 2 * 4096, "{}", stream.recv.held());
             }
             assert!(mux.signals.len() <= mux.streams.len());
+            let pooled: usize = mux.streams.values().map(|stream| stream.recv.pooled()).sum();
+            assert_eq!(pooled + mux.pool.0, CREDIT_POOL, "no credit is lost or made");
         }
     }
 
@@ -371,13 +373,13 @@ fn ma_05_no_peer_opens_more_streams_than_the_limit_however_it_ends_them() {
 fn ma_05_credit_is_neither_exceeded_nor_overflown() {
     let data = [7; DATA_MAX];
     let mut frames = vec![Frame::Open { stream: 1 }];
-    frames.resize(1 + STREAM_CREDIT / DATA_MAX, Frame::Data { stream: 1, bytes: &data });
-    let rest = STREAM_CREDIT % DATA_MAX;
+    frames.resize(1 + CREDIT_FIRST / DATA_MAX, Frame::Data { stream: 1, bytes: &data });
+    let rest = CREDIT_FIRST % DATA_MAX;
     frames.push(Frame::Data { stream: 1, bytes: &data[..rest] });
     assert_eq!(fed(Side::Dialler, &frames).end(), None, "all of it");
     frames.push(Frame::Data { stream: 1, bytes: b"x" });
     assert_eq!(broken(Side::Dialler, &frames), ProtocolError::OverCredit { stream: 1 });
-    for bytes in [1, u32::MAX] {
+    for bytes in [(STREAM_CREDIT - CREDIT_FIRST + 1) as u32, u32::MAX] {
         let overflow = [Frame::Open { stream: 1 }, Frame::Credit { stream: 1, bytes }];
         assert_eq!(broken(Side::Dialler, &overflow), ProtocolError::CreditOverflow { stream: 1 });
     }
@@ -386,9 +388,9 @@ fn ma_05_credit_is_neither_exceeded_nor_overflown() {
 
 #[test]
 fn ma_05_one_byte_frames_cost_a_byte_each() {
-    let mut frames = vec![Frame::Open { stream: 1 }];
-    frames.resize(100_001, Frame::Data { stream: 1, bytes: b"x" });
-    let mux = fed(Side::Dialler, &frames);
+    let mut mux = fed(Side::Dialler, &[Frame::Open { stream: 1 }]);
+    assert_eq!(hex::encode(sent(&mut mux)), "03000000010004".to_owned() + "0003c000", "a whole window");
+    feed(&mut mux, &vec![Frame::Data { stream: 1, bytes: b"x" }; 100_000]);
     assert_eq!(mux.end(), None);
     assert!(mux.streams[&1].recv.held() < 110_000, "{}", mux.streams[&1].recv.held());
 }
@@ -424,6 +426,44 @@ fn a_stream_that_nobody_reads_holds_back_no_other() {
     assert_eq!(pair.half(1, ids[1]).read.len(), 5_000_000);
     let held = pair.muxes[0].streams[&ids[0].0].recv.held();
     assert!((STREAM_CREDIT..STREAM_CREDIT + 8192).contains(&held), "{held}");
+}
+
+#[test]
+fn ma_05_streams_that_nobody_reads_pin_the_pool_and_what_each_begins_with_however_many_they_are() {
+    const STREAMS: usize = 100;
+    let (mut pair, mut ids) = (Pair::new(), Vec::new());
+    // In the order that pins most: each has filled its window before the next is there to share with.
+    for _ in 0..STREAMS {
+        let id = pair.muxes[1].open().unwrap();
+        pair.apply(Op::Send(1, 1 << 20));
+        pair.apply(Op::Deliver(1, usize::MAX));
+        pair.apply(Op::Accept(0));
+        for _ in 0..6 {
+            pair.apply(Op::Send(0, 1 << 20));
+            pair.apply(Op::Deliver(0, usize::MAX));
+            pair.write(1, id, 50_000);
+            pair.apply(Op::Send(1, 1 << 20));
+            pair.apply(Op::Deliver(1, usize::MAX));
+        }
+        ids.push(id);
+    }
+    let held = |pair: &Pair, id: &StreamId| pair.muxes[0].streams[&id.0].recv.held();
+    let pinned: usize = ids.iter().map(|id| held(&pair, id)).sum();
+    assert!(pinned <= CREDIT_POOL + STREAMS * (CREDIT_FIRST + 8_192), "{pinned}");
+    assert!(ids.iter().all(|id| held(&pair, id) >= CREDIT_FIRST), "each has what is its own");
+    pair.known[1].clone_from(&ids);
+    pair.settle();
+    assert!(ids.iter().all(|id| pair.halves[&(1, *id)].read == pair.halves[&(1, *id)].written));
+    // When most have gone, one that stays has a whole window, however small its own was.
+    for id in &ids[..STREAMS - 4] {
+        pair.muxes[0].stop(*id, CloseCode::Done);
+    }
+    let last = ids[STREAMS - 1];
+    for _ in 0..4 {
+        pair.write(1, last, 50_000);
+        pair.settle();
+    }
+    assert_eq!(pair.muxes[0].streams[&last.0].recv.pooled(), STREAM_CREDIT - CREDIT_FIRST);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::report::{Check, Verdict};
 use crate::clock::{Skew, unix_ms};
 use crate::control_api::{ControlApi, ControlError, Installation};
 use crate::plain_text::plain;
-use crate::uplink::connect::{self, DialError, Dialled};
+use crate::uplink::connect::{self, DialError, Dialled, Target};
 use crate::uplink::proxy::{Proxies, ProxyError};
 use crate::uplink::tls::Secured;
 
@@ -84,13 +84,14 @@ pub(super) async fn tunnel(
     secured: Option<&Secured>,
     proxies: &Result<Proxies, ProxyError>,
 ) -> Vec<Check> {
-    let (addr, name) = (&target.addr, &target.server_name);
+    let addr = &target.addr;
     let Some(tls) = secured else {
         let untried = [UDP, TCP, PROXY].map(|check| Check::skipped(check, "see certificate"));
         return [dns(addr).await].into_iter().chain(untried).collect();
     };
-    let over_udp = shake(connect::quic::dial(addr, name, &tls.quic));
-    let over_tcp = shake(connect::tcp::dial(addr, name, &tls.tcp, None));
+    let direct = Target { addr, server_name: &target.server_name, tls, proxy: None, source: None };
+    let over_udp = shake(connect::quic::dial(direct));
+    let over_tcp = shake(connect::tcp::dial(direct));
     let (dns, udp, tcp, proxy) =
         tokio::join!(dns(addr), over_udp, over_tcp, through_proxy(target, tls, proxies));
     let port = addr.rsplit_once(':').map_or("", |(_, port)| port);
@@ -207,7 +208,9 @@ async fn through_proxy(target: &TunnelTarget, tls: &Secured, proxies: &Result<Pr
     };
     match (proxies.towards(addr), proxies.named()) {
         (Some(proxy), _) => {
-            let shaken = shake(connect::tcp::dial(addr, &target.server_name, &tls.tcp, Some(proxy))).await;
+            let server_name = &target.server_name;
+            let target = Target { addr, server_name, tls, proxy: Some(proxy), source: None };
+            let shaken = shake(connect::tcp::dial(target)).await;
             let remedy = format!("check HTTPS_PROXY, and that {proxy} runs and allows CONNECT to {addr}");
             way(PROXY, addr, shaken, &remedy).fact("proxy", proxy.to_string())
         }

@@ -8,15 +8,14 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime, TransportErrorCode,
-    VarInt,
+    Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime, TransportErrorCode, VarInt,
 };
 use rexec_shared::close::CloseCode;
 use rexec_shared::pki::ALPN_TUNNEL;
 use rexec_tunnel::Path;
 use tokio::time::{sleep, timeout};
 
-use super::{DIAL_DEADLINE, DialError, Dialled, explain_alert, race, resolve};
+use super::{DIAL_DEADLINE, DialError, Dialled, Target, explain_alert, race, resolve};
 
 /// After so long without an answer an address is tried anew beside the attempt under way: a packet that went to a broker which was just
 /// restarting is sent again only after 0.3, 0.9, 2.1, 4.5 s, and its successor is not to be kept waiting for the last of them.
@@ -41,7 +40,7 @@ impl Socket {
     pub(super) fn follow_route(&mut self) {
         let source = source_towards(self.remote);
         if has_moved(self.source, source) {
-            match fresh_socket(self.remote).and_then(|socket| self.endpoint.rebind(socket)) {
+            match fresh_socket(self.remote, None).and_then(|socket| self.endpoint.rebind(socket)) {
                 Ok(()) => {
                     tracing::info!(?source, "this machine's address changed; the tunnel goes on from there")
                 }
@@ -64,43 +63,41 @@ fn has_moved(before: Option<IpAddr>, now: Option<IpAddr>) -> bool {
 
 /// The address that the system would send from; none without a route. Nothing is sent.
 fn source_towards(remote: SocketAddr) -> Option<IpAddr> {
-    let socket = fresh_socket(remote).ok()?;
+    let socket = fresh_socket(remote, None).ok()?;
     socket.connect(remote).ok()?;
     Some(socket.local_addr().ok()?.ip())
 }
 
-fn fresh_socket(remote: SocketAddr) -> std::io::Result<UdpSocket> {
+fn fresh_socket(remote: SocketAddr, source: Option<IpAddr>) -> std::io::Result<UdpSocket> {
     let any: IpAddr =
         if remote.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    UdpSocket::bind(SocketAddr::new(any, 0))
+    UdpSocket::bind(SocketAddr::new(source.unwrap_or(any), 0))
 }
 
-fn endpoint(remote: SocketAddr) -> std::io::Result<Endpoint> {
+fn endpoint(remote: SocketAddr, source: Option<IpAddr>) -> std::io::Result<Endpoint> {
     let mut config = EndpointConfig::default();
     config.max_udp_payload_size(UDP_PAYLOAD_MAX).map_err(std::io::Error::other)?;
-    Endpoint::new(config, None, fresh_socket(remote)?, Arc::new(TokioRuntime))
+    Endpoint::new(config, None, fresh_socket(remote, source)?, Arc::new(TokioRuntime))
 }
 
-/// Dials `addr` (`host:port`) and proves that the broker is `server_name`'s.
-pub async fn dial(addr: &str, server_name: &str, config: &ClientConfig) -> Result<Dialled, DialError> {
+/// Dials over QUIC and proves that the broker is the target's.
+pub async fn dial(target: Target<'_>) -> Result<Dialled, DialError> {
+    let addr = target.addr;
     let addresses = resolve(addr).await?;
-    let handshake = |address| handshake(addr, address, server_name, config);
+    let handshake = |address| handshake(target, address);
     timeout(DIAL_DEADLINE, race(addr, addresses, handshake))
         .await
         .unwrap_or_else(|_| Err(DialError::Silence { addr: addr.into() }))
 }
 
-async fn handshake(
-    addr: &str,
-    address: SocketAddr,
-    server_name: &str,
-    config: &ClientConfig,
-) -> Result<Dialled, DialError> {
-    let endpoint = endpoint(address).map_err(|source| DialError::Socket { protocol: "UDP", source })?;
+async fn handshake(target: Target<'_>, address: SocketAddr) -> Result<Dialled, DialError> {
+    let Target { addr, server_name, tls, source, .. } = target;
+    let endpoint =
+        endpoint(address, source).map_err(|source| DialError::Socket { protocol: "UDP", source })?;
     let mut attempts = FuturesUnordered::new();
     let ended = loop {
         let connecting = endpoint
-            .connect_with(config.clone(), address, server_name)
+            .connect_with(tls.quic.clone(), address, server_name)
             .map_err(|error| DialError::Failed { addr: addr.into(), reason: error.to_string() })?;
         attempts.push(connecting);
         tokio::select! {

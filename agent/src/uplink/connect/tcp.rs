@@ -1,6 +1,6 @@
 //! A dial over TCP, straight or through a proxy: the same TLS end to end, so a proxy sees no more than any other box on the path.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rexec_tunnel::Path;
@@ -8,26 +8,23 @@ use rexec_tunnel::tcp::{self, HandshakeError};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use super::{DIAL_DEADLINE, DialError, Dialled, explain_alert, race, resolve};
+use super::{DIAL_DEADLINE, DialError, Dialled, Target, explain_alert, race, resolve};
 use crate::uplink::proxy::{Answer, HEAD_MAX, Proxy, poll_answer};
 use crate::uplink::tls;
 
-/// Dials `addr` (`host:port`), through `proxy` if there is one, and proves that the broker is `server_name`'s.
-pub async fn dial(
-    addr: &str,
-    server_name: &str,
-    config: &Arc<ClientConfig>,
-    proxy: Option<&Proxy>,
-) -> Result<Dialled, DialError> {
+/// Dials over TCP, through the proxy if there is one, and proves that the broker is the target's.
+pub async fn dial(target: Target<'_>) -> Result<Dialled, DialError> {
+    let Target { addr, server_name, proxy, .. } = target;
+    let config = &target.tls.tcp;
     let name = tls::server_name(server_name)
         .map_err(|error| DialError::Failed { addr: addr.into(), reason: error.to_string() })?;
     let dialling = async {
         match proxy {
             Some(proxy) => through(addr, name, config, proxy).await,
-            None => straight(addr, name, config).await,
+            None => straight(addr, name, config, target.source).await,
         }
     };
     timeout(DIAL_DEADLINE, dialling).await.unwrap_or_else(|_| Err(silence(addr, proxy)))
@@ -45,16 +42,24 @@ async fn straight(
     addr: &str,
     name: ServerName<'static>,
     config: &Arc<ClientConfig>,
+    source: Option<IpAddr>,
 ) -> Result<Dialled, DialError> {
     let addresses = resolve(addr).await?;
     let attempt = |address: SocketAddr| {
         let name = name.clone();
         async move {
-            let socket = TcpStream::connect(address).await.map_err(|error| failed(addr, &error))?;
+            let socket = connect(address, source).await.map_err(|error| failed(addr, &error))?;
             secure(addr, address.to_string(), socket, name, config).await
         }
     };
     race(addr, addresses, attempt).await
+}
+
+async fn connect(remote: SocketAddr, source: Option<IpAddr>) -> std::io::Result<TcpStream> {
+    let Some(source) = source else { return TcpStream::connect(remote).await };
+    let socket = if remote.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(remote).await
 }
 
 /// The proxy resolves the broker's name: behind one, names often mean nothing here.
