@@ -81,7 +81,8 @@ impl Signals {
 async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut signals =
         Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
-    let (settings, store) = (Arc::new(settings), Arc::new(Store::open(&settings.data_dir)?));
+    let store = Arc::new(Store::open(&settings.data_dir)?);
+    let settings = Arc::new(settings);
     let listen = settings.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let (status, seen) = watch::channel(Status::default());
@@ -144,6 +145,7 @@ async fn start(
         name: welcome.name.clone(),
         tunnel_addr: settings.tunnel_listen,
         identity: Identity { certificate_pem: welcome.certificate.clone(), key_pem: key_pem.clone() },
+        web: None,
         ca_pem: welcome.ca.clone(),
         ticket_key: PublicKey::parse(&welcome.ticket_key).context("control's ticket key")?,
         reset_key: store.reset_key()?,

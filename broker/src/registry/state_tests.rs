@@ -426,7 +426,7 @@ fn beside_other_brokers_nobody_waits_long() {
     let mut waits = bench.resume(false, bench.start);
     assert_eq!(bench.state.held(), 1);
     let due = bench.state.poll_timeout().unwrap();
-    assert_eq!(due - bench.start.instant, crate::limits::HOLD_BESIDE_OTHERS);
+    assert_eq!(due - bench.start.instant, HOLD_BESIDE_OTHERS);
     bench.state.handle_timeout(due);
     assert_eq!(answered(&mut waits).unwrap_err(), CloseCode::MachineOffline);
 }

@@ -42,6 +42,7 @@ fn up(agent: &TestAgent, tunnel: u64) -> FromBroker {
         tunnel,
         address: format!("192.0.2.{tunnel}:4433"),
         transport: "quic".to_owned(),
+        transport_reason: None,
         agent_version: "0.1.0".to_owned(),
         os: "linux".to_owned(),
         arch: "x86_64".to_owned(),
@@ -156,7 +157,7 @@ fn ws_01_the_page_may_talk_to_the_brokers_there_are_and_to_no_other() {
         assert_eq!(rows[0].id, id);
         app.app().parts().brokers.learn(rows);
     });
-    assert!(policy().contains(" wss://broker.example;"), "{}", policy());
+    assert!(policy().contains(" wss://broker.example "), "{}", policy());
 }
 
 #[test]

@@ -85,7 +85,8 @@ fn readiness_and_metrics_tell_the_truth() {
 fn readiness_notices_a_broker_that_has_ended() {
     let (app, _web) = with_web(&[("index.html", "page")]);
     app.browser().get("/readyz").expect(200);
-    app.block_on(app.app().parts().broker.drain(rexec_broker::Drain::Alone));
+    let broker = app.app().parts().broker.as_ref().expect("embedded");
+    app.block_on(broker.drain(rexec_broker::Drain::Alone));
     let ready = app.browser().get("/readyz").expect(503).json();
     assert_eq!(ready["checks"], json!({ "database": "ok", "broker": "failed", "web": "ok" }));
 }
