@@ -300,6 +300,23 @@ export interface paths {
         patch: operations["change_machine"];
         trace?: never;
     };
+    "/api/machines/{id}/broker": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where a machine's viewers go: asked again by a viewer whose broker does not have the machine any more. */
+        get: operations["get_machine_broker"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/me": {
         parameters: {
             query?: never;
@@ -588,6 +605,11 @@ export interface components {
             transport?: string | null;
             transport_reason?: components["schemas"]["TransportReason"] | null;
         };
+        /** @description Where a machine's viewers go. */
+        MachineBroker: {
+            /** @description As in a ticket: an absolute address, or a path on this origin. */
+            broker_url: string;
+        };
         /** @description What to change of a machine; what is left out stays. */
         MachineChange: {
             /** @description 1 to 63 of letters, digits, `.`, `_` and `-`, beginning with a letter or digit. */
@@ -664,8 +686,10 @@ export interface components {
         };
         /** @description The answer to [`RenewRequest`]. Authority and ticket key are pinned at enrolment and not changed by a renewal. */
         RenewAnswer: {
-            /** @description `host:port` of the broker, UDP. */
+            /** @description `host:port` of a broker, UDP and TCP. */
             addr: string;
+            /** @description All brokers, that one included; empty from a control that has but one. */
+            addrs?: string[];
             /** @description PEM of the new client certificate. */
             certificate: string;
             /**
@@ -742,6 +766,8 @@ export interface components {
         Ticket: {
             /** @description Where the broker takes viewers: an absolute address, or a path on this origin. */
             broker_url: string;
+            /** @description Where to look for the machine while control cannot be asked: all brokers, that one first. */
+            broker_urls: string[];
             /** @description When the ticket ends. */
             expires_at: components["schemas"]["Timestamp"];
             /**
@@ -793,11 +819,13 @@ export interface components {
         };
         /** @description What an agent pins and where it dials. */
         TunnelTarget: {
-            /** @description `host:port` of the broker, UDP. */
+            /** @description `host:port` of a broker, UDP and TCP. */
             addr: string;
+            /** @description All brokers, that one included; empty from a control that has but one. */
+            addrs?: string[];
             /** @description PEM of the installation's certificate authority. */
             ca: string;
-            /** @description Name the broker's certificate must carry. */
+            /** @description Name the certificate of each of them must carry. */
             server_name: string;
             /** @description Control's ticket key, base64url of an Ed25519 public key. */
             ticket_key: string;
@@ -1484,6 +1512,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Machine"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_machine_broker: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the machine */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MachineBroker"];
                 };
             };
             /** @description a problem */
