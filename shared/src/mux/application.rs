@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{CONTROL, End, Event, Mux, OpenError, Outcome, Read, Stream, StreamId, Write};
+use super::{CONTROL, End, Mux, OpenError, Outcome, Read, Stream, StreamId, Write};
 use crate::close::CloseCode;
 
 impl Mux {
