@@ -19,6 +19,10 @@ pub(crate) fn target(bytes: &[u8]) {
     let plain = plain_text::plain(&text);
     harmless(&plain, 300);
     assert_eq!(plain_text::plain(&plain), plain);
+    let lines = plain_text::plain_lines(&text);
+    harmless(&lines.replace('\n', ""), usize::MAX);
+    assert_eq!(lines.matches('\n').count(), text.matches('\n').count(), "lines end where they ended");
+    json(&text);
     let title = sanitise(&text);
     harmless(&title, TITLE_MAX);
     assert_eq!(sanitise(&title), title);
@@ -27,6 +31,14 @@ pub(crate) fn target(bytes: &[u8]) {
     assert!(tame.len() <= control::NAME_MAX && tame.bytes().all(is_name_byte), "{tame:?}");
     let hostname = plain_text::hostname_of(&text);
     assert!((1..=63).contains(&hostname.len()) && hostname.bytes().all(is_name_byte), "{hostname:?}");
+}
+
+/// What JSON says is the same after it was made harmless.
+fn json(text: &str) {
+    let quoted = serde_json::Value::from(text).to_string();
+    let plain = plain_text::plain_json(&quoted);
+    harmless(&plain, usize::MAX);
+    assert_eq!(serde_json::from_str(&plain).ok(), Some(serde_json::Value::from(text)));
 }
 
 fn is_name_byte(byte: u8) -> bool {
