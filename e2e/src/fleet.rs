@@ -35,7 +35,7 @@ const ENROLLING: usize = 4;
 const PER_ADDRESS: usize = 20;
 
 /// A machine that has enrolled and not dialled yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Recruit {
     machine: Uuid,
     /// `host:port` of its broker.

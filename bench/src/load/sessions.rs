@@ -70,6 +70,7 @@ impl Desk {
             ticket: self.signer.ticket(&claims),
             resume: self.signer.resume(&resume),
             broker: self.broker.clone(),
+            brokers: Vec::new(),
         }
     }
 
