@@ -1,5 +1,6 @@
 //! What every handler shares, and the one router.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -136,8 +137,13 @@ impl App {
 
     /// Where browsers dial the embedded broker over WebTransport; none when its tunnel's public address is no address of the web.
     pub fn web_transport(&self) -> Option<Url> {
-        let addr = self.0.brokers.embedded_addr()?;
-        Url::parse(&format!("https://{addr}/viewer")).ok().filter(Url::has_host)
+        let Parts { brokers, broker, .. } = &*self.0;
+        let mut url = Url::parse(&format!("https://{}/viewer", brokers.embedded_addr()?)).ok()?;
+        // That name stands for two addresses, of which a browser tries the newer alone.
+        if url.host_str() == Some("localhost") && broker.as_ref()?.tunnel_addr().is_ipv4() {
+            url.set_ip_host(Ipv4Addr::LOCALHOST.into()).ok()?;
+        }
+        url.has_host().then_some(url)
     }
 
     /// How the login's cookie is written here.

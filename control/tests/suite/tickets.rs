@@ -58,7 +58,7 @@ on_both_databases! {
         let agent = ada.enrol("box");
         let issued = issue(&mut ada, &agent, Uuid::new_v4());
         let broker = app.app().parts().broker.as_ref().expect("the embedded one");
-        let door = format!("https://localhost:{}", broker.tunnel_addr().port());
+        let door = format!("https://127.0.0.1:{}", broker.tunnel_addr().port());
         assert_eq!(issued["web_transport"]["url"], json!(format!("{door}/viewer")));
         let kept = std::fs::read_to_string(app.data_dir().join("keys/web-transport.pem")).expect("kept");
         let kept = WebIdentities::from_pem(&kept).expect("two certificates");
