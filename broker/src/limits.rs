@@ -31,7 +31,7 @@ pub(crate) const TUNNELS_MAX: usize = 32_768;
 
 // --- a tunnel ---
 
-/// Unread bytes of one stream that an agent may send. Windows decide isolation (DESIGN §5); measured alike from 64 KiB to 4 MiB, and as
+/// Unread bytes of one stream that an agent may send. Windows decide isolation (docs/TRANSPORT.md); measured alike from 64 KiB to 4 MiB, and as
 /// large as the output that a host keeps in flight to one viewer.
 pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
 /// Windows beyond one for each viewer's stream: the control stream's, and those of streams that are just being opened.
@@ -48,7 +48,7 @@ pub(crate) const TUNNEL_WINDOW: u32 = STALLED_PER_TUNNEL as u32 * STREAM_WINDOW 
 pub(crate) const fn send_window(streams: u32) -> u64 {
     (streams as u64 + SPARE_WINDOWS as u64) * STREAM_WINDOW as u64
 }
-/// Largest UDP payload taken and tried: 4,000 bytes were best on loopback, 9,000 worse (DESIGN §5).
+/// Largest UDP payload taken and tried: 4,000 bytes were best on loopback, 9,000 worse (docs/TRANSPORT.md).
 pub(crate) const UDP_PAYLOAD_MAX: u16 = 4_000;
 /// Socket buffers of the tunnel listener, bytes: a burst of 64 KiB from each of 64 agents. The kernel may grant less.
 pub(crate) const SOCKET_BUFFER: usize = 4 * 1024 * 1024;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Complaint, Output, Profile, supervisor};
 use crate::uplink::{self, Settings};
 
-/// Threads of each process: with one, a flood held its neighbour's echo at 7 ms, with two at 0.4 (DESIGN §5).
+/// Threads of each process: with one, a flood held its neighbour's echo at 7 ms, with two at 0.4 (docs/TRANSPORT.md).
 const THREADS: usize = 2;
 
 pub(super) fn runtime() -> Result<Runtime, Complaint> {
