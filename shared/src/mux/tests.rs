@@ -455,9 +455,12 @@ fn ma_05_streams_that_nobody_reads_pin_the_pool_and_what_each_begins_with_howeve
     pair.settle();
     assert!(ids.iter().all(|id| pair.halves[&(1, *id)].read == pair.halves[&(1, *id)].written));
     // When most have gone, one that stays has a whole window, however small its own was.
-    for id in &ids[..STREAMS - 4] {
-        pair.muxes[0].stop(*id, CloseCode::Done);
+    let gone = &ids[..STREAMS - 4];
+    for (id, mux) in gone.iter().flat_map(|id| [(*id, 0), (*id, 1)]) {
+        pair.muxes[mux].release_send(id, CloseCode::Done);
+        pair.muxes[mux].release_recv(id, CloseCode::Done);
     }
+    pair.known.iter_mut().for_each(|known| known.retain(|id| !gone.contains(id)));
     let last = ids[STREAMS - 1];
     for _ in 0..4 {
         pair.write(1, last, 50_000);
