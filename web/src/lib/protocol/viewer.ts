@@ -35,8 +35,9 @@ import {
 } from './messages';
 import { Move } from './move';
 import type { OutputTrack } from './output';
-import type { Cause, Ending, NextTransport, Phase, ProofRequest, ViewerEvent, Want } from './phase';
+import type { Cause, Ending, Phase, ViewerEvent, Want } from './phase';
 import { Streams } from './streams';
+import { wantIn } from './want';
 
 /** What a viewer is made with. */
 export interface ViewerOptions {
@@ -501,29 +502,6 @@ export class ViewerMachine {
   #send(message: ViewerMessage | null): void {
     if (message && this.#phase.at === 'live') this.#streams.send(message);
   }
-}
-
-function wantIn(phase: Phase, move: Move | null): Want {
-  switch (phase.at) {
-    case 'ticketing':
-      return { kind: 'ticket', n: phase.n };
-    case 'proving':
-      return transport(phase.n, { nonce: phase.nonce, first: phase.first });
-    case 'dialing':
-    case 'greeting':
-    case 'proved':
-      return transport(phase.n, null);
-    case 'live':
-      return transport(phase.n, null, move && { n: move.n, prove: move.prove });
-    case 'new':
-    case 'waiting':
-    case 'over':
-      return { kind: 'nothing' };
-  }
-}
-
-function transport(n: number, prove: ProofRequest | null, next: NextTransport | null = null): Want {
-  return { kind: 'transport', n, prove, next };
 }
 
 function earlier(a: number | null, b: number | null): number | null {
