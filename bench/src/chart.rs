@@ -12,9 +12,9 @@ const MARGIN: f64 = 28.0;
 const GAP: f64 = 36.0;
 const PANEL: f64 = (WIDTH - 2.0 * MARGIN - GAP) / 2.0;
 /// Left of the bars: the peers' names.
-const NAMES: f64 = 142.0;
+const NAMES: f64 = 154.0;
 /// Right of the longest bar: its figures.
-const FIGURES: f64 = 84.0;
+const FIGURES: f64 = 86.0;
 const PLOT: f64 = PANEL - NAMES - FIGURES;
 /// Height of what stands above everything, and above a panel's groups.
 const HEAD: f64 = 76.0;

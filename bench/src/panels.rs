@@ -35,7 +35,7 @@ pub(crate) struct Group {
     pub(crate) figures: Option<(f64, Option<f64>)>,
 }
 
-const LATENCY: &str = "milliseconds, logarithmic · median, below it the 99th percentile · less is better";
+const LATENCY: &str = "milliseconds, log scale · median, below it the 99th percentile · less is better";
 
 /// All of them, in the order they are drawn: two side by side.
 pub(crate) fn panels(report: &Report) -> Vec<Panel> {
@@ -72,7 +72,7 @@ fn latencies(ground: &OnGround) -> Vec<Panel> {
         panel("Keystroke echo", |peer| peer.echo),
         panel("Echo beside a flood", |peer| peer.echo_beside_flood),
         Panel {
-            note: "milliseconds, logarithmic · median, below it the worst · less is better",
+            note: "milliseconds, log scale · median, below it the worst · less is better",
             groups: groups(ground, |peer| peer.interrupt.map(|times| (times.p50_ms, Some(times.max_ms)))),
             ..panel("^C during yes until the prompt", |peer| peer.interrupt)
         },
@@ -92,7 +92,7 @@ fn back(title: &str, rows: &[Recovery]) -> Panel {
     };
     Panel {
         title: title.into(),
-        note: "seconds, logarithmic · median, below it the worst · less is better",
+        note: "seconds, log scale · median, below it the worst · less is better",
         scale: Scale::Logarithmic,
         groups: rows.iter().map(group).collect(),
     }
