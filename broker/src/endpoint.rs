@@ -250,7 +250,7 @@ fn loss_recovery(config: &mut TransportConfig) {
         .initial_rtt(Duration::from_millis(100))
         // Acknowledge as RFC 9000 says: the extension is still a draft.
         .ack_frequency_config(None)
-        // Measured against BBR, which overflowed half its packets into an unlimited link's queue (DESIGN §5).
+        // By measurement: docs/TRANSPORT.md.
         .congestion_controller_factory(Arc::new(CubicConfig::default()));
 }
 
@@ -273,7 +273,7 @@ fn path(config: &mut TransportConfig) {
         .pad_to_mtu(false)
         // Tells observers the round trip: no reason to.
         .allow_spin(false)
-        // Worth 3.3 times in bulk (DESIGN §5).
+        // Worth 3.3 times in bulk (docs/TRANSPORT.md).
         .enable_segmentation_offload(true);
 }
 

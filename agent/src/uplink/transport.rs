@@ -10,7 +10,7 @@ use rexec_shared::limits::{STREAMS_PER_TUNNEL, TUNNEL_IDLE, TUNNEL_KEEPALIVE};
 use super::connect::quic::UDP_PAYLOAD_MAX;
 
 /// Unread bytes of one stream. With it as large as the connection's, a flood on one stream held its neighbour's echo at 1.9 s; from 64 KiB to
-/// 4 MiB below it, at 41 ms (DESIGN §5). As large as the input a viewer keeps in flight; 70 Mbit/s at 30 ms for each stream.
+/// 4 MiB below it, at 41 ms (docs/TRANSPORT.md). As large as the input a viewer keeps in flight; 70 Mbit/s at 30 ms for each stream.
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// Windows beyond one for each viewer's stream: the control stream's, and those of streams that are just being opened.
 const SPARE_WINDOWS: u32 = 4;
@@ -56,7 +56,7 @@ pub(super) fn transport_config() -> TransportConfig {
     discovery.upper_bound(UDP_PAYLOAD_MAX);
     config.mtu_discovery_config(Some(discovery));
     config.pad_to_mtu(false);
-    // Loss detection as RFC 9002 recommends; cubic, because quinn's BBR overflowed half its packets into an unlimited link's queue (DESIGN §5).
+    // Loss detection as RFC 9002 recommends; congestion control by measurement: docs/TRANSPORT.md.
     config.packet_threshold(3);
     config.time_threshold(9.0 / 8.0);
     config.persistent_congestion_threshold(3);
