@@ -180,9 +180,24 @@ mod tests {
     use crate::sample::sample;
 
     #[test]
-    fn the_tables_of_a_run_are_markdown() {
+    fn a_table_is_markdown_and_says_what_was_lost() {
+        insta::assert_snapshot!(recovery(&sample()).to_string(), @r"
+        |        | network cut for 10 s | relay killed, back 1 s later |
+        |--------|---------------------:|-----------------------------:|
+        | rexec  |          0.50 (0.60) |                 session lost |
+        | ssh    |          0.50 (0.60) |                 has no relay |
+        | ssh -R |          0.50 (0.60) |                 session lost |
+        ");
+    }
+
+    #[test]
+    fn a_run_is_told_whole() {
         let report = sample();
-        insta::assert_snapshot!(format!("{}\n\n{}", origin(&report), tables(&report, &bars(&report))));
+        let text = tables(&report, &bars(&report));
+        for part in ["### Loopback", "### 30 ms round trip, 1 % loss", "### Bars", "Left out: mosh"] {
+            assert!(text.contains(part), "{part} is missing in:\n{text}");
+        }
+        assert!(origin(&report).ends_with("2 cores, Linux 6.1.0, commit abc1234"), "{}", origin(&report));
     }
 
     #[test]
