@@ -17,7 +17,8 @@ pub(crate) fn write(report: &Report) -> Result<()> {
     std::fs::write(docs.join("bench.svg"), draw(report))?;
     let path = docs.join("PERFORMANCE.md");
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let figures = format!("{}.\n\n{}", origin(report), tables(report, &bars(report)));
+    let chart = "![Rexec beside its peers](bench.svg)";
+    let figures = format!("{chart}\n\n{}.\n\n{}", origin(report), tables(report, &bars(report)));
     Ok(std::fs::write(&path, put_between(&text, &figures)?)?)
 }
 
