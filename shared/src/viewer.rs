@@ -117,8 +117,8 @@ pub struct Viewer {
     offset: Option<u64>,
     acknowledged: u64,
     painting: Option<(Snapshot, BytesMut)>,
-    /// Snapshot data of this stream, bytes: received, and acknowledged as received.
-    painted: (u64, u64),
+    /// Snapshot data of this stream received, bytes.
+    painted: u64,
     attached: bool,
     input: InputQueue,
     out: BytesMut,
@@ -140,7 +140,7 @@ impl Viewer {
             offset: None,
             acknowledged: 0,
             painting: None,
-            painted: (0, 0),
+            painted: 0,
             attached: false,
             input: InputQueue::new(INPUT_QUEUE_MAX),
             out: BytesMut::new(),
@@ -166,7 +166,7 @@ impl Viewer {
     /// Begins a new stream. `open` asks for the session to be made if it is not there (a ticket is needed); otherwise it must exist.
     pub fn start(&mut self, permission: &str, open: bool) {
         self.decoder = Decoder::new();
-        (self.painting, self.painted) = (None, (0, 0));
+        (self.painting, self.painted) = (None, 0);
         self.attached = false;
         self.out.clear();
         self.attempts += 1;
@@ -328,10 +328,10 @@ impl Viewer {
     fn paint(&mut self, bytes: &[u8]) -> Result<Option<Event>, ViewerError> {
         let (snapshot, mut painted) = self.painting.take().ok_or(ViewerError::SnapshotOverrun)?;
         painted.extend_from_slice(bytes);
-        self.painted.0 += bytes.len() as u64;
-        if self.painted.0 - self.painted.1 >= ACK_EVERY || painted.len() as u64 >= snapshot.bytes {
-            self.painted.1 = self.painted.0;
-            self.send(&ViewerMessage::SnapshotAck { bytes: self.painted.0 });
+        self.painted += bytes.len() as u64;
+        // Each piece at once: the host may have no more than that on its way.
+        if !bytes.is_empty() {
+            self.send(&ViewerMessage::SnapshotAck { bytes: self.painted });
         }
         let (have, want) = (painted.len() as u64, snapshot.bytes);
         if have > want {
@@ -357,5 +357,32 @@ impl Viewer {
             .ok_or(ViewerError::OutOfOrder { got: offset, expected })?;
         self.offset = Some(next);
         Ok(Event::Output { offset, bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::SessionKind;
+
+    #[test]
+    fn each_piece_of_a_snapshot_is_acknowledged_at_once_for_the_host_may_send_no_more_before() {
+        let (env, cwd, command) = (Default::default(), None, None);
+        let spec = Spec { kind: SessionKind::Terminal, cols: 80, rows: 24, env, cwd, command };
+        let mut viewer =
+            Viewer::new(Uuid::new_v4(), Uuid::new_v4(), spec, ViewerKey::generate().expect("a key"));
+        let mut said = BytesMut::new();
+        HostMessage::Snapshot(Snapshot { offset: 9, cols: 80, rows: 24, bytes: 50_000 }).encode(&mut said);
+        HostMessage::SnapshotData(Bytes::from(vec![b'x'; 16_384])).encode(&mut said);
+        viewer.handle_bytes(&said).expect("as the protocol has it");
+        let mut told = Decoder::new();
+        while let Some(bytes) = viewer.poll_transmit() {
+            told.push(&bytes);
+        }
+        let frame = told.poll_frame().expect("frames").expect("one");
+        assert_eq!(
+            ViewerMessage::decode(&frame).ok().flatten(),
+            Some(ViewerMessage::SnapshotAck { bytes: 16_384 })
+        );
     }
 }

@@ -26,20 +26,18 @@ describe('output track', () => {
     expect(track.resumePoint).toEqual({ epoch: 'e1', offset: 1_000 });
   });
 
-  it('snapshot data is acknowledged every so often and when it is whole, counted over one transport', () => {
+  it('each piece of snapshot data is acknowledged at once, counted over one transport', () => {
     const track = new OutputTrack();
     track.opened('e1', 900);
-    track.snapshot(1_000, size, ACK_EVERY + 10);
-    track.snapshotData(piece(ACK_EVERY - 1));
+    track.snapshot(1_000, size, 10_010);
+    track.snapshotData(piece(10_000));
+    expect(track.snapshotAckDue()).toBe(10_000);
     expect(track.snapshotAckDue()).toBeNull();
-    track.snapshotData(piece(1));
-    expect(track.snapshotAckDue()).toBe(ACK_EVERY);
     track.snapshotData(piece(10));
-    expect(track.snapshotAckDue()).toBe(ACK_EVERY + 10);
-    expect(track.snapshotAckDue()).toBeNull();
+    expect(track.snapshotAckDue()).toBe(10_010);
     track.snapshot(1_100, size, 5);
     track.snapshotData(piece(5));
-    expect(track.snapshotAckDue()).toBe(ACK_EVERY + 15);
+    expect(track.snapshotAckDue()).toBe(10_015);
     track.opened('e1', 1_100);
     track.snapshot(1_200, size, 7);
     track.snapshotData(piece(7));

@@ -153,10 +153,9 @@ export class OutputTrack {
     return parsed;
   }
 
-  /** The acknowledgement of snapshot data owed, which counts as given: every so often, and when a snapshot is whole. */
+  /** The acknowledgement of snapshot data owed, which counts as given. At once: the host may have no more than that on its way. */
   snapshotAckDue(): number | null {
-    const owed = this.#painted - this.#paintedAcked;
-    if (owed === 0 || (this.#receiving && owed < ACK_EVERY)) return null;
+    if (this.#painted === this.#paintedAcked) return null;
     this.#paintedAcked = this.#painted;
     return this.#painted;
   }
