@@ -371,6 +371,7 @@ mod tests {
         let spec = Spec { kind: SessionKind::Terminal, cols: 80, rows: 24, env, cwd, command };
         let mut viewer =
             Viewer::new(Uuid::new_v4(), Uuid::new_v4(), spec, ViewerKey::generate().expect("a key"));
+        viewer.attached = true;
         let mut said = BytesMut::new();
         HostMessage::Snapshot(Snapshot { offset: 9, cols: 80, rows: 24, bytes: 50_000 }).encode(&mut said);
         HostMessage::SnapshotData(Bytes::from(vec![b'x'; 16_384])).encode(&mut said);
