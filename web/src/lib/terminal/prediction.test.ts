@@ -472,6 +472,17 @@ describe('worth', () => {
     expect(settle(SHOW_FROM_MS - 1)).toBe(false);
   });
 
+  it('one late measurement makes no machine far, unless it is very late', () => {
+    const near = new Worth();
+    for (const ms of [1.5 * SHOW_FROM_MS, 2, 20 * SHOW_FROM_MS, 2]) {
+      near.measured(ms);
+      expect(near.shows('auto')).toBe(false);
+    }
+    const far = new Worth();
+    far.measured(2 * SHOW_FROM_MS);
+    expect(far.shows('auto')).toBe(true);
+  });
+
   it('obeys', () => {
     const worth = new Worth();
     expect(worth.shows('always')).toBe(true);
