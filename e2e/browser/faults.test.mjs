@@ -7,8 +7,8 @@ import { missingNamespaces, Namespace } from './lib/network.mjs';
 import { becomes, survives } from './lib/survival.mjs';
 
 const CUT_MS = 5_000;
-/** A browser that has another address is back within this. */
-const MOVED_MS = 2_000;
+/** A browser that has another address is back within this: two seconds, and two for a busy machine. */
+const MOVED_MS = 4_000;
 /** What dialling, attaching and a shell's answer may take on a busy machine. */
 const SWIFT_MS = 1_500;
 
@@ -170,7 +170,8 @@ test('the address of the browser changes', { skip: missingNamespaces() }, async 
       },
     });
     assert.equal((await state(page)).session, session, 'the same session');
-    assert.deepEqual(page.complaints, []);
+    // Its page is on plain http of an address that is not this machine's own, where that header means nothing.
+    assert.deepEqual(page.complaints.filter((complaint) => !complaint.startsWith('The Cross-Origin-Opener-Policy header')), []);
   } finally {
     await nomad?.close();
     await apart?.stop();
