@@ -311,6 +311,7 @@ impl LinkMessage {
 }
 
 /// Session host → uplink or local command.
+#[expect(clippy::large_enum_variant, reason = "one is made for each question of a person")]
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "documented at the payloads and in docs/PROTOCOL.md")]
 pub enum LinkAnswer {

@@ -178,6 +178,7 @@ export class Connection {
     this.#settling = true;
     try {
       do {
+        this.#takeOver();
         this.#transmit();
         this.#reconcile();
       } while (this.#deliver());
@@ -225,7 +226,6 @@ export class Connection {
   #reconcile(): void {
     const want = this.machine.want;
     const [n, next] = want.kind === 'transport' ? [want.n, want.next?.n] : [undefined, undefined];
-    if (this.#next && this.#next.n === n) this.#takeOver(this.#next);
     if (this.#transport && this.#transport.n !== n) this.#transport = this.#drop(this.#transport);
     if (this.#next && this.#next.n !== next) this.#next = this.#drop(this.#next);
     if (this.#request && (want.kind !== 'ticket' || want.n !== this.#request.n)) {
@@ -242,10 +242,12 @@ export class Connection {
     this.#upgrade.follow(this.#wantsBetter() ? this.#reach : null);
   }
 
-  /** The older transport is the viewer's no more. */
-  #takeOver(next: Attached): void {
+  /** When the host has opened the better transport, the older one is the viewer's no more: what is sent from here on goes by the better one. */
+  #takeOver(): void {
+    const want = this.machine.want;
+    if (!this.#next || want.kind !== 'transport' || want.n !== this.#next.n) return;
     this.#transport?.transport.close();
-    this.#transport = next;
+    this.#transport = this.#next;
     this.#next = null;
   }
 
