@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 fn run(dir: &Path, credential: &Path, control: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rexec-broker"));
     command.env_clear().env("REXEC_CONTROL_URL", control).env("REXEC_BROKER_CREDENTIAL_FILE", credential);
-    command.env("REXEC_DATA_DIR", dir.join("data")).output().unwrap()
+    command.env("REXEC_DATA_DIR", dir.join("data")).output().expect("the program runs")
 }
 
 #[test]
@@ -38,7 +38,8 @@ fn an_address_of_control_that_is_none_is_named_by_its_setting() {
 
 #[test]
 fn no_argument_takes_the_credential_itself() {
-    let output = Command::new(env!("CARGO_BIN_EXE_rexec-broker")).arg("--help").output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_rexec-broker")).arg("--help").output().expect("the program runs");
     let help = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(help.contains("--rexec-broker-credential-file"), "{help}");
     assert!(!help.contains("--rexec-broker-credential ") && !help.contains("TOKEN"), "{help}");

@@ -24,7 +24,7 @@ impl Scene<'_> {
         let back = traffic.until_back().await?;
         let new =
             wait::until("another uplink", SOON, || self.machine.uplink_pid().ok().filter(|pid| *pid != old))?;
-        let runs = |pid: u32| Ok::<_, anyhow::Error>(is_running(pid, path)?);
+        let runs = |pid: u32| is_running(pid, path);
         let (uplink, host) = (runs(new)?, runs(self.machine.host_pid()?)?);
         let word = |is_new| if is_new { "new" } else { "old" };
         self.also.push(Promise::of("file the uplink runs", "new", word(uplink), uplink));
