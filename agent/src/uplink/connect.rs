@@ -29,6 +29,7 @@ use super::proxy::Proxy;
 use super::tls::Secured;
 
 pub mod quic;
+mod socket;
 pub mod tcp;
 
 /// The whole dial.

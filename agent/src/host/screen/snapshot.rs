@@ -118,12 +118,12 @@ impl Painter {
         let cols = row.len();
         let last = &row[Column(cols - 1)];
         let wraps = self.detail == Detail::Full && next.is_some() && last.flags.contains(Flags::WRAPLINE);
-        let next_is_wide = next.is_some_and(|next| next[Column(0)].flags.contains(Flags::WIDE_CHAR));
+        let next_is_wide = next.is_some_and(|next| is_wide(&next[Column(0)]) && is_whole(Some(&next[Column(1)])));
         let spacer = last.flags.contains(Flags::LEADING_WIDE_CHAR_SPACER) && next_is_wide && wraps;
         let end = match (wraps, spacer) {
             (true, true) => cols - 1,
             (true, false) => cols,
-            (false, _) => row.into_iter().rposition(|cell| !is_blank(cell)).map_or(0, |index| index + 1),
+            (false, _) => (0..cols).rev().find(|column| !shows_blank(row, *column)).map_or(0, |column| column + 1),
         };
         // A continuation shows itself by at least one character: it is what makes the terminal wrap.
         let end = if continued { end.max(1) } else { end };
@@ -155,9 +155,8 @@ impl Painter {
         if self.detail == Detail::Full {
             self.pen.change(cell, &mut self.out);
         }
-        let whole = next.is_some_and(|next| next.flags.contains(Flags::WIDE_CHAR_SPACER));
-        let c =
-            if cell.c == '\t' || (cell.flags.contains(Flags::WIDE_CHAR) && !whole) { ' ' } else { cell.c };
+        let whole = is_whole(next);
+        let c = if cell.c == '\t' || (is_wide(cell) && !whole) { ' ' } else { cell.c };
         let mut buffer = [0; 4];
         self.out.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes());
         if self.detail == Detail::Full {
@@ -165,7 +164,7 @@ impl Painter {
                 self.out.extend_from_slice(mark.encode_utf8(&mut buffer).as_bytes());
             }
         }
-        if cell.flags.contains(Flags::WIDE_CHAR) && whole { 2 } else { 1 }
+        if is_wide(cell) && whole { 2 } else { 1 }
     }
 
     fn plain(&mut self) {
@@ -224,7 +223,11 @@ impl Painter {
     /// Saved cursor, region, modes, and the cursor itself.
     fn modes(&mut self, engine: &Engine) {
         let (grid, mode) = (engine.term.grid(), *engine.term.mode());
-        self.saved_cursor(grid);
+        // Entering the alternate screen saves the cursor: there, the default has to be said as well.
+        if mode.contains(TermMode::ALT_SCREEN) || grid.saved_cursor != Cursor::default() {
+            self.place(grid, &grid.saved_cursor, 0);
+            self.out.extend_from_slice(b"\x1b7");
+        }
         let lines = grid.screen_lines();
         if engine.shadow.region != (0..lines) {
             let _ = write!(self.out, "\x1b[{};{}r", engine.shadow.region.start + 1, engine.shadow.region.end);
@@ -258,14 +261,6 @@ impl Painter {
         if now != pushed {
             let _ = write!(self.out, "\x1b[={};1u", now.bits());
         }
-    }
-
-    fn saved_cursor(&mut self, grid: &Grid<Cell>) {
-        if grid.saved_cursor == Cursor::default() {
-            return;
-        }
-        self.place(grid, &grid.saved_cursor, 0);
-        self.out.extend_from_slice(b"\x1b7");
     }
 
     fn cursor(&mut self, grid: &Grid<Cell>, charset: CharsetIndex, origin: usize) {
@@ -343,7 +338,20 @@ fn keyboard_modes(mode: TermMode) -> KeyboardModes {
     .fold(KeyboardModes::NO_MODE, |modes, (_, key)| modes | key)
 }
 
-/// Whether a cell just reset looks and behaves the same. A tab leaves its own character in a cell; it shows as a space.
-fn is_blank(cell: &Cell) -> bool {
-    matches!(cell.c, ' ' | '\t') && pen::is_plain(cell) && cell.zerowidth().is_none_or(<[char]>::is_empty)
+fn is_wide(cell: &Cell) -> bool {
+    cell.flags.contains(Flags::WIDE_CHAR)
+}
+
+/// Whether a wide character whose other half would be `next` has it: one that was cut in half is painted as a blank.
+fn is_whole(next: Option<&Cell>) -> bool {
+    next.is_some_and(|next| next.flags.contains(Flags::WIDE_CHAR_SPACER))
+}
+
+/// Whether a cell just reset looks and behaves the same as this one when it is painted. A tab leaves its own character in a cell; it shows as a
+/// space.
+fn shows_blank(row: &Row<Cell>, column: usize) -> bool {
+    let cell = &row[Column(column)];
+    let next = (column + 1 < row.len()).then(|| &row[Column(column + 1)]);
+    let blank = matches!(cell.c, ' ' | '\t') || (is_wide(cell) && !is_whole(next));
+    blank && pen::is_plain(cell) && cell.zerowidth().is_none_or(<[char]>::is_empty)
 }

@@ -15,6 +15,7 @@ use rexec_shared::pki::ALPN_TUNNEL;
 use rexec_tunnel::Path;
 use tokio::time::{sleep, timeout};
 
+use super::socket::narrow;
 use super::{DIAL_DEADLINE, DialError, Dialled, Target, explain_alert, race, resolve};
 
 /// After so long without an answer an address is tried anew beside the attempt under way: a packet that went to a broker which was just
@@ -40,7 +41,10 @@ impl Socket {
     pub(super) fn follow_route(&mut self) {
         let source = source_towards(self.remote);
         if has_moved(self.source, source) {
-            match fresh_socket(self.remote, None).and_then(|socket| self.endpoint.rebind(socket)) {
+            let moved = fresh_socket(self.remote, None)
+                .and_then(|socket| narrow(socket, UDP_PAYLOAD_MAX))
+                .and_then(|socket| self.endpoint.rebind_abstract(socket));
+            match moved {
                 Ok(()) => {
                     tracing::info!(?source, "this machine's address changed; the tunnel goes on from there")
                 }
@@ -77,7 +81,8 @@ fn fresh_socket(remote: SocketAddr, source: Option<IpAddr>) -> std::io::Result<U
 fn endpoint(remote: SocketAddr, source: Option<IpAddr>) -> std::io::Result<Endpoint> {
     let mut config = EndpointConfig::default();
     config.max_udp_payload_size(UDP_PAYLOAD_MAX).map_err(std::io::Error::other)?;
-    Endpoint::new(config, None, fresh_socket(remote, source)?, Arc::new(TokioRuntime))
+    let socket = narrow(fresh_socket(remote, source)?, UDP_PAYLOAD_MAX)?;
+    Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime))
 }
 
 /// Dials over QUIC and proves that the broker is the target's.
