@@ -15,6 +15,11 @@ ss iproute2 counting listening ports
 nft nftables cutting the network of an agent
 tinyproxy tinyproxy an agent whose only way out is a proxy
 runuser util-linux a private PostgreSQL
+dockerd docker.io sandboxes
+docker docker.io sandboxes
+iptables iptables sandboxes
+debootstrap debootstrap an image for sandboxes
+busybox busybox-static an image for sandboxes
 openssl openssl keys of the comparison with OpenSSH
 ps procps counting what is left behind
 '
@@ -30,6 +35,9 @@ has_tool() {
 }
 
 has_postgres() { have initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
+
+# Whether sandboxes can be tested: an engine answers, or we may start one.
+has_docker() { have docker && { timeout 5 docker version >/dev/null 2>&1 || { is_root && have dockerd && have debootstrap && have busybox; }; }; }
 
 # Prints `PACKAGE WHAT-FOR` for each tool that is missing.
 missing_tools() {

@@ -18,11 +18,13 @@ use crate::supervisor::{self, Output};
 mod complaint;
 mod daemon;
 mod doctor;
+mod guard;
 mod host_link;
 mod leave;
 mod processes;
 mod prompt;
 mod register;
+mod sandbox;
 mod say;
 mod status;
 
@@ -74,6 +76,12 @@ enum Command {
         /// Address of the installation
         url: String,
     },
+    /// The agent of a sandbox: waits on standard input to be admitted, then goes online
+    #[command(hide = true)]
+    Sandbox,
+    /// Closes the network of a sandbox, from inside its namespace
+    #[command(hide = true)]
+    Guard,
     /// The session host, detached
     #[command(hide = true)]
     Host(Host),
@@ -163,6 +171,8 @@ fn run(cli: Cli) -> Result<ExitCode, Complaint> {
         Command::Doctor(options) => doctor::run(&profile, options.json),
         Command::Unregister(options) => leave::unregister(&profile, options.local),
         Command::SetServer { url } => set_server(&profile, &url),
+        Command::Sandbox => sandbox::run(profile),
+        Command::Guard => guard::run(),
         Command::Host(Host { detach: true }) => daemon::detach(&profile),
         Command::Host(Host { detach: false }) => processes::host(profile),
         Command::Uplink => processes::uplink(profile),

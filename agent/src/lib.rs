@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod control_api;
 pub mod enrolment;
+pub mod guard;
 pub mod host;
 pub mod plain_text;
 pub mod renewal;

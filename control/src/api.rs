@@ -8,8 +8,12 @@ pub mod join_tokens;
 pub mod logins;
 pub mod machines;
 pub mod me;
+pub mod preferences;
+pub mod sandbox_options;
+pub mod sandboxes;
 pub mod setup;
 pub mod tickets;
+pub mod volumes;
 
 use axum::routing::any;
 use utoipa::OpenApi;
@@ -28,7 +32,7 @@ use crate::error::Problem;
         description = "Accounts, machines and tickets. Every error is `application/problem+json`: see `Problem`. Changing requests that carry the login's cookie also carry the header `X-Rexec-Csrf: 1`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(Problem, events::Hello, events::MachineRemoved)),
+    components(schemas(Problem, events::Hello, events::MachineRemoved, events::SandboxRemoved, sandboxes::Home, preferences::PreferenceChanged)),
     modifiers(&CookieLogin)
 )]
 struct Document;
@@ -53,9 +57,19 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(logins::end_current_login))
         .routes(routes!(logins::end_login))
         .routes(routes!(me::get_me))
+        .routes(routes!(preferences::list_preferences))
+        .routes(routes!(preferences::put_preference))
         .routes(routes!(machines::list_machines))
         .routes(routes!(machines::get_machine, machines::change_machine, machines::remove_machine))
         .routes(routes!(machines::get_machine_broker))
+        .routes(routes!(sandbox_options::get_sandbox_options))
+        .routes(routes!(sandboxes::list_sandboxes, sandboxes::create_sandbox))
+        .routes(routes!(sandboxes::get_sandbox, sandboxes::change_sandbox, sandboxes::delete_sandbox))
+        .routes(routes!(sandboxes::start_sandbox))
+        .routes(routes!(sandboxes::stop_sandbox))
+        .routes(routes!(sandboxes::restart_sandbox))
+        .routes(routes!(volumes::list_volumes))
+        .routes(routes!(volumes::delete_volume))
         .routes(routes!(join_tokens::list_join_tokens, join_tokens::create_join_token))
         .routes(routes!(join_tokens::delete_join_token))
         .routes(routes!(tickets::create_ticket))

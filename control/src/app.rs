@@ -36,6 +36,7 @@ use crate::keys::Keys;
 use crate::limits::{BODY_MAX, BROKER_TRIES_AT_ONCE, BROKER_TRY_EVERY, TICKET_EVERY, TICKETS_AT_ONCE};
 use crate::metrics::Metrics;
 use crate::presence::{Live, Refusals};
+use crate::sandboxes::Sandboxes;
 use crate::secret::Vault;
 use crate::settings::Settings;
 use crate::time::{Clock, Timestamp};
@@ -86,6 +87,8 @@ pub struct Parts {
     pub refusals: Refusals,
     /// Hashes of the agents served.
     pub hashes: download::Hashes,
+    /// Sandboxes, and the engine they are made on.
+    pub sandboxes: Sandboxes,
     /// Counters.
     pub metrics: Metrics,
     /// The web app.

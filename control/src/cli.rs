@@ -299,6 +299,7 @@ async fn create_join_token(settings: &Settings, wish: JoinTokenCreate) -> anyhow
         uses: i32::try_from(wish.uses)?,
         made_by: owner.person_id,
         key_fingerprint: None,
+        machine: None,
     };
     let tx = db::write(&db).await?;
     let (row, token) = enrolment::make_join_token(&tx, &vault, scope, new, now).await?;

@@ -237,6 +237,7 @@ async fn collect(app: &App, row: device_request::Model) -> Result<Option<Secret<
         uses: 1,
         made_by: approver,
         key_fingerprint: Some(row.key_fingerprint),
+        machine: None,
     };
     let (_, token) = enrolment::make_join_token(&tx, app.vault(), Scope::of(organisation), new, now).await?;
     tx.commit().await?;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rexec_shared::close::CloseCode;
 use rexec_shared::enrol::{EnrolAnswer, EnrolRequest, MachineFacts, RenewAnswer, RenewRequest, TunnelTarget};
 use rexec_shared::pki::{self, MachineName, PkiError};
 use sea_orm::sea_query::{Cond, Expr, ExprTrait as _};
@@ -20,10 +21,11 @@ use crate::app::App;
 use crate::audit::{self, Actor, Deed};
 use crate::auth::client_ip::ClientIp;
 use crate::db;
-use crate::entity::{MachineKind, join_token, machine};
+use crate::entity::{MachineKind, join_token, machine, sandbox};
 use crate::error::ApiError;
 use crate::limits::{JOIN_TOKENS_MAX, MACHINES_MAX};
 use crate::presence;
+use crate::sandboxes;
 use crate::scope::Scope;
 use crate::secret::{Purpose, Secret, Vault, fresh_token};
 use crate::time::Timestamp;
@@ -45,6 +47,8 @@ pub struct NewJoinToken {
     pub made_by: Uuid,
     /// The only key it enrols, if it is for one.
     pub key_fingerprint: Option<String>,
+    /// The only machine it lets in, which is there already: a sandbox. Such a token is counted and shown nowhere.
+    pub machine: Option<Uuid>,
 }
 
 /// Join tokens of the organisation that still enrol somebody.
@@ -53,6 +57,7 @@ pub fn good_tokens(scope: Scope, now: Timestamp) -> sea_orm::Select<join_token::
         .rows::<join_token::Entity>()
         .filter(join_token::Column::UsesLeft.gt(0))
         .filter(join_token::Column::ExpiresAt.gt(now))
+        .filter(join_token::Column::MachineId.is_null())
 }
 
 /// Makes a join token for the organisation, which is locked, so that of many at once none is counted out (THREATS BU-09).
@@ -68,7 +73,11 @@ pub async fn make_join_token(
 ) -> Result<(join_token::Model, Secret<String>), ApiError> {
     let token = fresh_token(JOIN_PREFIX)?;
     audit::lock(tx, scope).await?;
-    if good_tokens(scope, now).count(tx).await? >= JOIN_TOKENS_MAX {
+    if let Some(machine) = new.machine {
+        // A machine has one token at most: the former is void.
+        let former = join_token::Column::MachineId.eq(machine);
+        scope.delete::<join_token::Entity>().filter(former).exec(tx).await?;
+    } else if good_tokens(scope, now).count(tx).await? >= JOIN_TOKENS_MAX {
         return Err(ApiError::limit_reached(format!(
             "an organisation has at most {JOIN_TOKENS_MAX} join tokens"
         )));
@@ -83,6 +92,7 @@ pub async fn make_join_token(
         created_by: Set(new.made_by),
         created_at: Set(now),
         expires_at: Set(now.plus(new.life)),
+        machine_id: Set(new.machine),
     };
     Ok((row.insert(tx).await?, token))
 }
@@ -111,7 +121,10 @@ pub async fn enrol(app: &App, request: EnrolRequest, ip: ClientIp) -> Result<Enr
     let key = Key::of(&request.csr)?;
     let (tx, now) = (db::write(app.db()).await?, app.now());
     let token = consume(&tx, app.vault(), &request.token, &key.fingerprint, now).await?;
-    let row = insert(&tx, &token, &request, &key, now).await?;
+    let (row, former) = match token.machine_id {
+        Some(machine) => readmit(&tx, &token, machine, &request, &key, now).await?,
+        None => (insert(&tx, &token, &request, &key, now).await?, None),
+    };
     let scope = Scope::of(row.organisation_id);
     let deed = Deed::new("machine.enrol", row.id).with(json!({ "name": row.name, "join_token": token.id }));
     audit::append(&tx, scope, now, &Actor::agent(row.id, ip), deed).await?;
@@ -119,13 +132,19 @@ pub async fn enrol(app: &App, request: EnrolRequest, ip: ClientIp) -> Result<Enr
     tx.commit().await?;
     // The broker must have a feed of the organisation before the first tunnel comes in.
     app.parts().feeds.introduce(scope.organisation()).await;
+    if let Some(Former { broker, tunnel }) = former {
+        app.parts().brokers.disconnect(broker, row.id, CloseCode::Displaced, tunnel).await;
+    }
+    if row.kind == MachineKind::Sandbox {
+        app.parts().sandboxes.wake();
+    }
     presence::tell(app, scope.organisation(), row.id).await?;
     Ok(EnrolAnswer {
         machine: row.id,
         org: row.organisation_id,
         name: row.name,
         certificate,
-        tunnel: tunnel_target(app),
+        tunnel: tunnel_target(app, row.kind),
         time: now.unix_ms(),
     })
 }
@@ -226,6 +245,48 @@ async fn insert(
     Ok(row.insert(tx).await?)
 }
 
+/// The tunnel of a machine's former agent.
+struct Former {
+    broker: Option<Uuid>,
+    tunnel: u64,
+}
+
+/// Gives a sandbox's machine, which is there already, the key of its new agent. The former key renews nothing any more, and the former
+/// agent's tunnel is no longer the machine's.
+async fn readmit(
+    tx: &DatabaseTransaction,
+    token: &join_token::Model,
+    id: Uuid,
+    request: &EnrolRequest,
+    key: &Key,
+    now: Timestamp,
+) -> Result<(machine::Model, Option<Former>), ApiError> {
+    let scope = Scope::of(token.organisation_id);
+    audit::lock(tx, scope).await?;
+    let before = present(scope).filter(machine::Column::Id.eq(id)).one(tx).await?.ok_or_else(unknown)?;
+    let facts = tamed(&request.facts);
+    scope
+        .update::<machine::Entity>()
+        .col_expr(machine::Column::PublicKey, Expr::value(key.point.as_str()))
+        .col_expr(machine::Column::Os, Expr::value(facts.os))
+        .col_expr(machine::Column::Arch, Expr::value(facts.arch))
+        .col_expr(machine::Column::Hostname, Expr::value(facts.hostname))
+        .col_expr(machine::Column::AgentVersion, Expr::value(facts.agent_version))
+        .col_expr(machine::Column::Tunnel, Expr::value(Option::<i64>::None))
+        .filter(machine::Column::Id.eq(id))
+        .exec(tx)
+        .await?;
+    scope
+        .update::<sandbox::Entity>()
+        .col_expr(sandbox::Column::EnrolledAt, Expr::value(now))
+        .filter(sandbox::Column::Id.eq(id))
+        .exec(tx)
+        .await?;
+    let row = scope.row::<machine::Entity>(id).one(tx).await?.ok_or_else(unknown)?;
+    let tunnel = before.tunnel.and_then(|tunnel| u64::try_from(tunnel).ok());
+    Ok((row, tunnel.map(|tunnel| Former { broker: before.broker_id, tunnel })))
+}
+
 /// The name itself, or one like it when a machine of the organisation has it already. The others' names are read only then: a fleet that
 /// enrols would read all of them once for each of its own.
 async fn free_name(tx: &DatabaseTransaction, scope: Scope, name: &str) -> Result<String, DbErr> {
@@ -252,8 +313,17 @@ fn sign(app: &App, csr: &str, row: &machine::Model) -> Result<String, ApiError> 
     app.parts().keys.authority.sign_machine(csr, name, SystemTime::now()).map_err(ApiError::internal)
 }
 
-fn tunnel_target(app: &App) -> TunnelTarget {
+/// What a machine may dial, as it is seen from there.
+fn tunnel_addrs(app: &App, kind: MachineKind) -> Vec<String> {
     let addrs = app.parts().brokers.tunnel_addrs();
+    match kind {
+        MachineKind::Host => addrs,
+        MachineKind::Sandbox => sandboxes::tunnel_addrs(app, addrs),
+    }
+}
+
+fn tunnel_target(app: &App, kind: MachineKind) -> TunnelTarget {
+    let addrs = tunnel_addrs(app, kind);
     TunnelTarget {
         addr: addrs.first().cloned().unwrap_or_default(),
         addrs,
@@ -281,7 +351,7 @@ pub async fn renew(app: &App, request: RenewRequest) -> Result<RenewAnswer, ApiE
     let certificate = sign(app, &request.csr, &row)?;
     keep_facts(app, &row, &request.facts).await?;
     tracing::debug!(machine = %row.id, "certificate renewed");
-    let addrs = app.parts().brokers.tunnel_addrs();
+    let addrs = tunnel_addrs(app, row.kind);
     let addr = addrs.first().cloned().unwrap_or_default();
     Ok(RenewAnswer { certificate, addr, addrs, time: app.now().unix_ms() })
 }

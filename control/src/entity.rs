@@ -10,7 +10,10 @@ pub mod machine;
 pub mod membership;
 pub mod organisation;
 pub mod person;
+pub mod person_preference;
 pub mod revocation;
+pub mod sandbox;
+pub mod sandbox_volume;
 pub mod setup_token;
 
 use std::fmt;
@@ -49,6 +52,75 @@ pub enum MachineKind {
     /// A container this installation provisioned.
     #[sea_orm(string_value = "sandbox")]
     Sandbox,
+}
+
+/// What a sandbox should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize, Deserialize, ToSchema)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))")]
+#[serde(rename_all = "snake_case")]
+pub enum Desired {
+    /// Up, with its agent's tunnel standing.
+    #[sea_orm(string_value = "running")]
+    Running,
+    /// There, and not running.
+    #[sea_orm(string_value = "stopped")]
+    Stopped,
+    /// Gone.
+    #[sea_orm(string_value = "deleted")]
+    Deleted,
+}
+
+/// What a sandbox is, as far as control knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize, Deserialize, ToSchema)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))")]
+#[serde(rename_all = "snake_case")]
+pub enum SandboxState {
+    /// Nothing was done yet, or the engine is away.
+    #[sea_orm(string_value = "waiting")]
+    Waiting,
+    /// Its image is being fetched.
+    #[sea_orm(string_value = "pulling")]
+    Pulling,
+    /// Its container is being made.
+    #[sea_orm(string_value = "creating")]
+    Creating,
+    /// Its container is being started, and its network closed.
+    #[sea_orm(string_value = "starting")]
+    Starting,
+    /// Its agent was let in and has not dialled yet.
+    #[sea_orm(string_value = "enrolling")]
+    Enrolling,
+    /// Its agent's tunnel stands.
+    #[sea_orm(string_value = "ready")]
+    Ready,
+    /// Its container is being stopped.
+    #[sea_orm(string_value = "stopping")]
+    Stopping,
+    /// Not running, as desired.
+    #[sea_orm(string_value = "stopped")]
+    Stopped,
+    /// Being removed.
+    #[sea_orm(string_value = "deleting")]
+    Deleting,
+    /// Given up: `problem` says why. Starting it tries again.
+    #[sea_orm(string_value = "failed")]
+    Failed,
+}
+
+/// What a sandbox may reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize, Deserialize, ToSchema)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))")]
+#[serde(rename_all = "snake_case")]
+pub enum SandboxNetwork {
+    /// Nothing but this installation.
+    #[sea_orm(string_value = "none")]
+    None,
+    /// Listed domains and ports.
+    #[sea_orm(string_value = "restricted")]
+    Restricted,
+    /// The internet, and nothing private.
+    #[sea_orm(string_value = "open")]
+    Open,
 }
 
 /// How far a device request got.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::api::machines::Machine;
 use crate::limits::{EVENT_STREAMS_MAX, EVENTS_BEHIND};
+use crate::sandboxes::view::Sandbox;
 
 /// Something that people looking at an organisation should see at once.
 #[derive(Debug, Clone)]
@@ -16,6 +17,17 @@ pub enum Event {
     Machine(Arc<Machine>),
     /// A machine was removed.
     MachineRemoved(Uuid),
+    /// A sandbox is new or has changed.
+    Sandbox(Arc<Sandbox>),
+    /// Nothing is left of a sandbox.
+    SandboxRemoved(Uuid),
+    /// A person prefers something else now; their own streams alone are told.
+    Preference {
+        /// Who.
+        person: Uuid,
+        /// What.
+        key: Arc<str>,
+    },
     /// A login was ended; its own streams end with it.
     LoginEnded(Uuid),
 }

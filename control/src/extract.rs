@@ -3,7 +3,7 @@
 use axum::RequestExt as _;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -71,6 +71,20 @@ fn at_fault(fault: &serde_json::Error, path: String) -> ApiError {
 fn without_position(fault: &serde_json::Error) -> String {
     let words = fault.to_string();
     words.rsplit_once(" at line ").map_or(words.clone(), |(before, _)| before.to_owned())
+}
+
+/// Query parameters.
+#[derive(Debug)]
+pub struct Choices<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Choices<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Query::<T>::from_request_parts(parts, state).await.map(|Query(value)| Self(value)).map_err(|_| {
+            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "the query holds what it may not")
+        })
+    }
 }
 
 /// Path parameters; ones that do not parse name nothing, so they are 404.

@@ -1,4 +1,4 @@
-//! What time does by itself: logins run out, codes and tokens are forgotten.
+//! What time does by itself: logins run out, codes and tokens are forgotten, idle sandboxes are stopped.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::auth::login as login_rows;
 use crate::entity::login;
 use crate::error::ApiError;
 use crate::limits::{LOGIN_IDLE, LOGIN_LIFE};
-use crate::{device, enrolment, revocation};
+use crate::{device, enrolment, revocation, sandboxes};
 
 /// How often; a login may outlive its idle time by this much.
 const EVERY: Duration = Duration::from_secs(30);
@@ -48,6 +48,7 @@ pub async fn keep(app: &App) -> Result<(), ApiError> {
     device::forget_old(app.db(), now).await?;
     enrolment::forget_old(app.db(), now).await?;
     revocation::forget_old(app.db(), now).await?;
+    sandboxes::life::keep(app).await?;
     Ok(())
 }
 

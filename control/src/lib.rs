@@ -36,6 +36,7 @@ pub mod metrics;
 pub mod migration;
 pub mod presence;
 pub mod revocation;
+pub mod sandboxes;
 pub mod scope;
 pub mod secret;
 pub mod server;

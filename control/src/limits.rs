@@ -122,3 +122,60 @@ pub const DATABASE_CONNECTIONS: u32 = 8;
 
 /// A statement waits this long for a connection or for SQLite's one writer.
 pub const DATABASE_WAIT: Duration = Duration::from_secs(5);
+
+/// Preferences of one person: a handful of screens with some settings each.
+pub const PREFERENCES_MAX: u64 = 64;
+
+/// Characters of a preference's key.
+pub const PREFERENCE_KEY_MAX: usize = 64;
+
+/// Sandboxes of one organisation where the operator said nothing else.
+pub const SANDBOXES_MAX_DEFAULT: u32 = 10;
+
+/// Thousandths of a processor that one sandbox may have where the operator said nothing else.
+pub const SANDBOX_CPUS_MILLI_MAX_DEFAULT: u32 = 4_000;
+
+/// MiB of memory that one sandbox may have where the operator said nothing else.
+pub const SANDBOX_MEMORY_MB_MAX_DEFAULT: u32 = 8_192;
+
+/// Least of a processor a sandbox works with, thousandths.
+pub const SANDBOX_CPUS_MILLI_MIN: u32 = 100;
+
+/// Least memory a sandbox works with, MiB: the agent, a shell and a package manager.
+pub const SANDBOX_MEMORY_MB_MIN: u32 = 64;
+
+/// Processes and threads of a sandbox nobody said a number for (THREATS CT-07).
+pub const SANDBOX_PIDS_DEFAULT: u32 = 256;
+
+/// Fewest and most processes and threads of a sandbox.
+pub const SANDBOX_PIDS: std::ops::RangeInclusive<u32> = 32..=4_096;
+
+/// Shortest time after which an idle sandbox is stopped, seconds.
+pub const SANDBOX_IDLE_MIN_S: u32 = 60;
+
+/// Shortest life of a sandbox that has one, seconds.
+pub const SANDBOX_LIFE_MIN_S: u32 = 60;
+
+/// Entries in the list of what a restricted sandbox may reach.
+pub const SANDBOX_ALLOW_MAX: usize = 64;
+
+/// Homes of one organisation: those of its sandboxes and as many that were kept again, and never fewer than this.
+pub const SANDBOX_VOLUMES_MIN: u64 = 50;
+
+/// Sandboxes on which something is being done at once; others wait for their turn.
+pub const SANDBOX_STEPS_AT_ONCE: usize = 16;
+
+/// The token a sandbox's agent is let in with lives this long: the agent is waiting for it.
+pub const SANDBOX_JOIN_LIFE: Duration = Duration::from_secs(120);
+
+/// A sandbox whose agent has not come by then is let in anew; one whose tunnel was lost for this long is looked after.
+pub const SANDBOX_TUNNEL_WAIT: Duration = Duration::from_secs(150);
+
+/// A container of ours that no row has spoken of for so long is removed.
+pub const SANDBOX_ORPHAN_AGE: Duration = Duration::from_secs(60);
+
+/// Tries in a row before a sandbox is given up.
+pub const SANDBOX_TRIES: u32 = 5;
+
+/// Time a container has to end by itself before it is killed.
+pub const SANDBOX_STOP_GRACE: Duration = Duration::from_secs(5);

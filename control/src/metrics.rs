@@ -21,6 +21,9 @@ use crate::error::ApiError;
 /// Bounds of the request histogram, seconds.
 const BOUNDS: [f64; 8] = [0.001, 0.005, 0.02, 0.1, 0.3, 1.0, 3.0, 10.0];
 
+/// Bounds of the histogram of new sandboxes, seconds.
+const SANDBOX_BOUNDS: [f64; 8] = [0.1, 0.3, 0.7, 1.5, 3.0, 10.0, 30.0, 120.0];
+
 /// The counters of this process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -33,6 +36,7 @@ pub struct Metrics {
     machines_online: Gauge,
     event_streams: Gauge,
     brokers_linked: Gauge,
+    sandboxes: SandboxMetrics,
     broker: BrokerMetrics,
 }
 
@@ -83,6 +87,44 @@ impl BrokerMetrics {
     }
 }
 
+/// The figures of sandboxes.
+#[derive(Debug)]
+struct SandboxMetrics {
+    known: Gauge,
+    online: Gauge,
+    created: Counter,
+    failed: Counter,
+    orphans: Counter,
+    ready_seconds: Histogram,
+}
+
+impl SandboxMetrics {
+    fn new() -> Self {
+        Self {
+            known: Gauge::default(),
+            online: Gauge::default(),
+            created: Counter::default(),
+            failed: Counter::default(),
+            orphans: Counter::default(),
+            ready_seconds: Histogram::new(SANDBOX_BOUNDS),
+        }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("sandboxes", "Sandboxes, those being deleted included", self.known.clone());
+        registry.register("sandboxes_online", "Sandboxes whose tunnel is up", self.online.clone());
+        registry.register("sandboxes_created", "Sandboxes made", self.created.clone());
+        registry.register("sandboxes_failed", "Sandboxes given up", self.failed.clone());
+        registry.register(
+            "sandbox_orphans_removed",
+            "Containers removed that no row spoke of",
+            self.orphans.clone(),
+        );
+        let help = "Time from the wish to the first tunnel";
+        registry.register_with_unit("sandbox_first_ready", help, Unit::Seconds, self.ready_seconds.clone());
+    }
+}
+
 /// Routes and methods are those of the router, so their number is bounded.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
@@ -108,6 +150,7 @@ impl Default for Metrics {
             machines_online: Gauge::default(),
             event_streams: Gauge::default(),
             brokers_linked: Gauge::default(),
+            sandboxes: SandboxMetrics::new(),
             broker: BrokerMetrics::default(),
             registry: Registry::default(),
         };
@@ -128,6 +171,7 @@ impl Default for Metrics {
             "Brokers that stand alone and are linked",
             made.brokers_linked.clone(),
         );
+        made.sandboxes.register(&mut registry);
         made.broker.register(&mut registry);
         Self { registry, ..made }
     }
@@ -151,6 +195,32 @@ impl Metrics {
     /// A ticket was issued.
     pub fn ticket_issued(&self) {
         self.tickets.inc();
+    }
+
+    /// A sandbox was asked for.
+    pub fn sandbox_created(&self) {
+        self.sandboxes.created.inc();
+    }
+
+    /// A sandbox came up for the first time, so long after it was asked for.
+    pub fn sandbox_ready(&self, after: Duration) {
+        self.sandboxes.ready_seconds.observe(after.as_secs_f64());
+    }
+
+    /// A sandbox was given up.
+    pub fn sandbox_failed(&self) {
+        self.sandboxes.failed.inc();
+    }
+
+    /// A container nobody knew of was removed.
+    pub fn sandbox_orphan(&self) {
+        self.sandboxes.orphans.inc();
+    }
+
+    /// So many sandboxes there are, and so many of them are online.
+    pub fn sandboxes_known(&self, known: usize, online: usize) {
+        self.sandboxes.known.set(gauge(known));
+        self.sandboxes.online.set(gauge(online));
     }
 
     /// A machine was enrolled.

@@ -3,6 +3,8 @@
 mod m0001_first;
 mod m0002_broker;
 mod m0003_transport_reason;
+mod m0004_preference;
+mod m0005_sandbox;
 
 use sea_orm_migration::prelude::*;
 
@@ -17,6 +19,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_first::Migration),
             Box::new(m0002_broker::Migration),
             Box::new(m0003_transport_reason::Migration),
+            Box::new(m0004_preference::Migration),
+            Box::new(m0005_sandbox::Migration),
         ]
     }
 }

@@ -20,12 +20,12 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use self::owed::Owed;
-use crate::api::machines::Machine;
+use crate::api::machines;
 use crate::app::App;
 use crate::audit::{self, Actor, Deed};
 use crate::auth::rate::{Budgets, Rate};
 use crate::db;
-use crate::entity::machine;
+use crate::entity::{MachineKind, machine};
 use crate::events::Event;
 use crate::scope::Scope;
 use crate::words;
@@ -298,6 +298,7 @@ fn number(tunnel: u64) -> i64 {
 async fn up(app: &App, up: Up) -> Result<(), DbErr> {
     let now = app.now();
     let before = Scope::of(up.org).row::<machine::Entity>(up.machine).one(app.db()).await?;
+    let before_kind = before.as_ref().map(|before| before.kind);
     let not_newer =
         Cond::any().add(machine::Column::Tunnel.is_null()).add(machine::Column::Tunnel.lt(up.tunnel));
     let mut change = Scope::of(up.org)
@@ -322,6 +323,9 @@ async fn up(app: &App, up: Up) -> Result<(), DbErr> {
         displace(app, &up, before).await;
     } else if !is_written(app, &up).await? {
         return Ok(());
+    }
+    if before_kind == Some(MachineKind::Sandbox) {
+        app.parts().sandboxes.wake();
     }
     tracing::info!(machine = %up.machine, tunnel = up.tunnel, "tunnel up");
     let Up { machine, org: organisation, tunnel, sessions, .. } = up;
@@ -402,7 +406,12 @@ async fn down(app: &App, broker: Option<Uuid>, id: Uuid, tunnel: i64) -> Result<
         return Ok(());
     }
     match machine::Entity::find_by_id(id).one(app.db()).await? {
-        Some(row) => tell(app, row.organisation_id, id).await,
+        Some(row) => {
+            if row.kind == MachineKind::Sandbox {
+                app.parts().sandboxes.wake();
+            }
+            tell(app, row.organisation_id, id).await
+        }
         None => Ok(()),
     }
 }
@@ -416,7 +425,7 @@ pub async fn tell(app: &App, organisation: Uuid, id: Uuid) -> Result<(), DbErr> 
     }
     let row = Scope::of(organisation).row::<machine::Entity>(id).one(app.db()).await?;
     if let Some(row) = row.filter(|row| row.removed_at.is_none()) {
-        hub.tell(organisation, Event::Machine(Machine::new(row, app.parts().live.of(id)).into()));
+        hub.tell(organisation, Event::Machine(machines::whole(app, row).await?.into()));
     }
     Ok(())
 }

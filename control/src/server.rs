@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
@@ -34,6 +35,8 @@ use crate::keys::{Keys, KeysError};
 use crate::limits::{HEAD_DEADLINE, HEAD_MAX, HEADERS_MAX, SHUTDOWN_GRACE};
 use crate::metrics::Metrics;
 use crate::presence::{self, Live, Refusals};
+use crate::sandboxes::engine::Engine;
+use crate::sandboxes::{self, Sandboxes};
 use crate::settings::Settings;
 use crate::time::Clock;
 use crate::web_identity::WebIdentities;
@@ -99,11 +102,23 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub async fn start_with(settings: Settings, more: Router<App>) -> Result<Self, ServerError> {
+        Self::start_on(settings, more, None).await
+    }
+
+    /// As [`Server::start_with`], with sandboxes on `engine` instead of the one of the settings.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_on(
+        settings: Settings,
+        more: Router<App>,
+        engine: Option<Arc<dyn Engine>>,
+    ) -> Result<Self, ServerError> {
         connections::raise_open_files();
         let listener = listen(settings.listen).await?;
         let addr =
             listener.local_addr().map_err(|source| ServerError::Listen { addr: settings.listen, source })?;
-        let made = make(settings, addr).await?;
+        let made = make(settings, addr, engine).await?;
         let app = made.app;
         presence::nobody_is_online(app.db()).await?;
         app.parts().brokers.learn(brokers::rows::all(app.db()).await?);
@@ -117,6 +132,7 @@ impl Server {
             tasks.spawn(presence::run(app.clone(), from_broker));
         }
         tasks.spawn(housekeeping::run(app.clone()));
+        tasks.spawn(sandboxes::reconcile::run(app.clone()));
         tasks.spawn(broker_identity::keep_young(app.clone(), made.web));
         let door = Connections::new(&app.settings().trusted_proxies);
         tasks.spawn(accept(listener, door, app::router(&app, more), app.parts().ending.clone()));
@@ -170,7 +186,11 @@ struct EmbeddedBroker {
     events: mpsc::Receiver<FromBroker>,
 }
 
-async fn make(settings: Settings, addr: SocketAddr) -> Result<Made, ServerError> {
+async fn make(
+    settings: Settings,
+    addr: SocketAddr,
+    engine: Option<Arc<dyn Engine>>,
+) -> Result<Made, ServerError> {
     crate::keys::make_data_dir(&settings)?;
     let db = db::open(&settings.database_url).await?;
     let clock = Clock::default();
@@ -190,7 +210,12 @@ async fn make(settings: Settings, addr: SocketAddr) -> Result<Made, ServerError>
         None => (None, Brokers::new(None), None),
     };
     let (feeds, orders) = Feeds::new();
+    let sandboxes = match engine {
+        Some(engine) => Sandboxes::with(Ok(engine)),
+        None => Sandboxes::new(&settings.sandboxes, settings.agent_dir.clone(), installation),
+    };
     let parts = Parts {
+        sandboxes,
         web: web::WebApp::new(settings.web_dir.clone()),
         passwords: Passwords::new()?,
         settings,

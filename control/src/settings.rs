@@ -10,6 +10,7 @@ use directories::ProjectDirs;
 use url::Url;
 
 use crate::auth::client_ip::Network;
+use crate::sandboxes::settings::{BadSandboxSetting, SandboxFlags, SandboxSettings};
 use crate::secret::Secret;
 
 /// Bytes a production `JWT_SECRET` has at least: 256 bits, if they are random.
@@ -80,6 +81,9 @@ pub struct Flags {
     /// Networks of proxies whose X-Forwarded-For is believed, separated by commas.
     #[arg(long, env = "REXEC_TRUSTED_PROXY", value_delimiter = ',', global = true)]
     pub rexec_trusted_proxy: Vec<Network>,
+    /// What sandboxes are and may be.
+    #[command(flatten)]
+    pub sandboxes: SandboxFlags,
 }
 
 /// How much an installation asks of its operator.
@@ -127,6 +131,8 @@ pub struct Settings {
     pub agent_dir: PathBuf,
     /// Proxies to believe.
     pub trusted_proxies: Vec<Network>,
+    /// Sandboxes.
+    pub sandboxes: SandboxSettings,
 }
 
 /// Settings that cannot be used.
@@ -151,6 +157,9 @@ pub enum SettingsError {
     /// Only these two databases.
     #[error("DATABASE_URL must begin with sqlite: or postgres://")]
     DatabaseUrl,
+    /// What is said of sandboxes makes no sense.
+    #[error(transparent)]
+    Sandboxes(#[from] BadSandboxSetting),
 }
 
 impl Settings {
@@ -174,6 +183,7 @@ impl Settings {
             web_dir: flags.web_dir.clone(),
             agent_dir: flags.rexec_download_dir.clone().unwrap_or_else(beside_this_binary),
             trusted_proxies: flags.rexec_trusted_proxy.clone(),
+            sandboxes: flags.sandboxes.resolve()?,
         };
         settings.check()?;
         Ok(settings)
@@ -259,6 +269,7 @@ mod tests {
             web_dir: None,
             agent_dir: PathBuf::new(),
             trusted_proxies: Vec::new(),
+            sandboxes: SandboxSettings::default(),
         }
     }
 

@@ -1,5 +1,8 @@
 //! What a testing ground may lack. A person's own machine skips what it cannot do, and says so; in CI nothing is skipped.
 
+/// Names the engine that tests make sandboxes on.
+pub const DOCKER_ENV: &str = "REXEC_TEST_DOCKER";
+
 /// Something that not every machine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -13,6 +16,8 @@ pub enum Need {
     Mounts,
     /// A processor for which we know how to set a process's clock, and root.
     Clocks,
+    /// A Docker engine with the test images, which `scripts/with-docker` names.
+    Docker,
     /// A program in the PATH.
     Program(&'static str),
 }
@@ -31,6 +36,7 @@ impl Need {
                 .args(["--mount", "mount", "-t", "tmpfs", "rexec-e2e", "/mnt"])
                 .output()
                 .is_ok_and(|output| output.status.success()),
+            Self::Docker => std::env::var_os(DOCKER_ENV).is_some(),
             Self::Tun => std::path::Path::new("/dev/net/tun").exists(),
             Self::Program(name) => std::env::var_os("PATH").is_some_and(|path| {
                 std::env::split_paths(&path).any(|dir| dir.join(name).is_file())

@@ -37,11 +37,19 @@ pub struct Options {
     pub disk_bytes: Option<u64>,
     /// Whether control is a broker, too.
     pub embedded_broker: bool,
+    /// The Docker engine it makes sandboxes on; with one, control and broker listen where containers reach them.
+    pub engine: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { host: Ipv4Addr::LOCALHOST.into(), log: "info".into(), disk_bytes: None, embedded_broker: true }
+        Self {
+            host: Ipv4Addr::LOCALHOST.into(),
+            log: "info".into(),
+            disk_bytes: None,
+            embedded_broker: true,
+            engine: None,
+        }
     }
 }
 
@@ -234,14 +242,18 @@ impl Installation {
     /// When the binary is missing.
     pub fn command(&self) -> Result<Command> {
         let mut command = Command::new(Program::Control.path()?);
+        let listen =
+            if self.options.engine.is_some() { Ipv4Addr::UNSPECIFIED.into() } else { self.options.host };
         command
             .env_remove("DATABASE_URL")
             .env_remove("JWT_SECRET")
             .env("PORT", self.port.to_string())
-            .env("REXEC_BIND", self.options.host.to_string())
+            .env("REXEC_BIND", listen.to_string())
             .env("REXEC_PUBLIC_URL", self.owner.origin())
             .env("REXEC_DATA_DIR", self.data_dir())
-            .env("REXEC_TUNNEL_ADDR", format!("{}:{}", self.options.host, self.tunnel_port))
+            .env("REXEC_TUNNEL_ADDR", format!("{listen}:{}", self.tunnel_port))
+            .env("REXEC_SANDBOX_ENGINE", self.options.engine.as_deref().unwrap_or("none"))
+            .env("REXEC_SANDBOX_IMAGES", "rexec-test/*")
             .env("REXEC_EMBEDDED_BROKER", self.options.embedded_broker.to_string())
             .env("REXEC_DOWNLOAD_DIR", self.dir.path().join("agents"))
             .env("REXEC_LOG", &self.options.log)

@@ -21,6 +21,7 @@ pub mod machine;
 pub mod netlab;
 pub mod process;
 pub mod proxy;
+pub mod sandbox;
 pub mod screen;
 pub mod traffic;
 pub mod viewer;

@@ -20,6 +20,7 @@ pub mod mux;
 pub mod pacing;
 pub mod pki;
 pub mod proof;
+pub mod sandbox;
 pub mod text;
 pub mod ticket;
 pub mod tunnel;

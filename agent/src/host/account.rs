@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use nix::unistd::{Uid, User};
+use rexec_shared::sandbox::{HOME, SANDBOX_ENV};
 
 /// What a login shell needs to know of its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,11 +23,25 @@ impl Account {
     /// A static binary reads `/etc/passwd` but loads no NSS modules, so accounts of LDAP or SSSD are asked of `getent`; without
     /// either answer a POSIX shell in `/` is what is left.
     pub(super) fn of_this_process() -> Self {
+        let account = Self::of_database();
+        if std::env::var_os(SANDBOX_ENV).is_some() { account.in_sandbox() } else { account }
+    }
+
+    fn of_database() -> Self {
         let uid = Uid::effective();
         if let Ok(Some(user)) = User::from_uid(uid) {
             return Self::new(user.name, user.dir, user.shell);
         }
         getent(uid).unwrap_or_else(|| Self::new(uid.to_string(), PathBuf::new(), PathBuf::new()))
+    }
+
+    /// A sandbox's image may know no users and have any shell; its home is always the same.
+    fn in_sandbox(self) -> Self {
+        let shells =
+            [self.shell, "/bin/bash".into(), "/usr/bin/bash".into(), "/bin/sh".into(), "/bin/ash".into()];
+        let shell = shells.into_iter().find(|shell| is_executable(shell)).unwrap_or_else(|| "/bin/sh".into());
+        let name = if self.name == "0" { "root".to_owned() } else { self.name };
+        Self::new(name, HOME.into(), shell)
     }
 
     fn new(name: String, home: PathBuf, shell: PathBuf) -> Self {

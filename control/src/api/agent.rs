@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::audit::Actor;
 use crate::auth::client_ip::ClientIp;
 use crate::enrolment;
-use crate::entity::machine;
+use crate::entity::{MachineKind, machine};
 use crate::error::{ApiError, Problem};
 use crate::extract::Body;
 use crate::scope::Scope;
@@ -75,6 +75,10 @@ pub(super) async fn unregister(
 ) -> Result<StatusCode, ApiError> {
     let row = machine::Entity::find_by_id(request.machine).one(app.db()).await?;
     let row = row.filter(|row| is_signed_by(row, &request)).ok_or_else(enrolment::unknown)?;
+    if row.kind == MachineKind::Sandbox {
+        return Err(ApiError::forbidden("sandbox", "a sandbox does not leave by itself")
+            .hint("delete it in the dashboard"));
+    }
     check_clock(&app, request.time)?;
     if row.removed_at.is_none() {
         machines::remove(&app, Scope::of(row.organisation_id), row.id, &Actor::agent(row.id, ip)).await?;

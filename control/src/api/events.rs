@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::machines::{self, Machine};
+use super::preferences::PreferenceChanged;
 use crate::app::App;
 use crate::auth::signed_in::SignedIn;
 use crate::auth::{guard, login};
@@ -23,12 +24,15 @@ use crate::entity::login as login_row;
 use crate::error::{ApiError, Problem};
 use crate::events::Event;
 use crate::limits::{EVENT_KEEP_ALIVE, LOGIN_TOUCH};
+use crate::sandboxes::{self, view::Sandbox};
 
 /// `event: hello`: everything, first of all and again when the stream fell behind.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Hello {
     /// Every machine.
     pub machines: Vec<Machine>,
+    /// Every sandbox.
+    pub sandboxes: Vec<Sandbox>,
 }
 
 /// `event: machine_removed`.
@@ -38,10 +42,18 @@ pub struct MachineRemoved {
     pub id: Uuid,
 }
 
+/// `event: sandbox_removed`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SandboxRemoved {
+    /// The sandbox.
+    pub id: Uuid,
+}
+
 /// Events a stream holds for a slow reader before it waits for it.
 const AHEAD: usize = 16;
 
-/// Server-sent events: `hello` with `Hello`, `machine` with `Machine`, `machine_removed` with `MachineRemoved`, `signed_out`
+/// Server-sent events: `hello` with `Hello`, `machine` with `Machine`, `machine_removed` with `MachineRemoved`, `sandbox` with `Sandbox`,
+/// `sandbox_removed` with `SandboxRemoved`, `preference` with `PreferenceChanged` when another page of the caller's wrote one, `signed_out`
 /// when the login ends; a comment every 15 seconds.
 #[utoipa::path(
     get,
@@ -97,6 +109,12 @@ impl Watch {
         match change {
             Ok(Event::Machine(machine)) => self.send("machine", &*machine).await,
             Ok(Event::MachineRemoved(id)) => self.send("machine_removed", &MachineRemoved { id }).await,
+            Ok(Event::Sandbox(sandbox)) => self.send("sandbox", &*sandbox).await,
+            Ok(Event::SandboxRemoved(id)) => self.send("sandbox_removed", &SandboxRemoved { id }).await,
+            Ok(Event::Preference { person, key }) if person == self.login.person_id => {
+                self.send("preference", &PreferenceChanged { key: key.to_string() }).await
+            }
+            Ok(Event::Preference { .. }) => Ok(()),
             Ok(Event::LoginEnded(id)) if id == self.login.id => self.sign_out().await,
             Ok(Event::LoginEnded(_)) => Ok(()),
             // The end of this very login may be among what was missed.
@@ -109,13 +127,18 @@ impl Watch {
     }
 
     async fn hello(&self) -> Result<(), Ended> {
-        match machines::all_of(&self.app, self.scope).await {
-            Ok(machines) => self.send("hello", &Hello { machines }).await,
+        match self.everything().await {
+            Ok(hello) => self.send("hello", &hello).await,
             Err(error) => {
                 tracing::error!(%error, "an event stream could not read the machines");
                 Err(Ended)
             }
         }
+    }
+
+    async fn everything(&self) -> Result<Hello, DbErr> {
+        let machines = machines::all_of(&self.app, self.scope).await?;
+        Ok(Hello { machines, sandboxes: sandboxes::all_of(&self.app, self.scope).await? })
     }
 
     /// An open page is a login in use; a login that ended, by itself or unheard, ends its streams. While the database does not

@@ -120,6 +120,7 @@ pub(super) async fn create_join_token(
         uses,
         made_by: caller.person.id,
         key_fingerprint: None,
+        machine: None,
     };
     let tx = db::write(app.db()).await?;
     let (row, token) = enrolment::make_join_token(&tx, app.vault(), caller.scope(), new, app.now()).await?;

@@ -1,5 +1,7 @@
 //! `/api/machines`: what there is, by which name, and the end of it.
 
+use std::collections::HashMap;
+
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
@@ -18,13 +20,14 @@ use crate::app::App;
 use crate::audit::{self, Actor, Deed};
 use crate::auth::signed_in::{Right, SignedIn};
 use crate::db;
-use crate::entity::{MachineKind, machine};
+use crate::entity::{MachineKind, machine, sandbox};
 use crate::error::{ApiError, Problem};
 use crate::events::Event;
 use crate::extract::{Body, Params};
 use crate::limits::TAGS_MAX;
 use crate::presence::{self, LiveMachine};
 use crate::revocation::{self, Principal};
+use crate::sandboxes::{self, rows, view::MachineSandbox};
 use crate::scope::Scope;
 use crate::time::Timestamp;
 use crate::words::{self, NAME_GRAMMAR};
@@ -71,11 +74,14 @@ pub struct Machine {
     pub rtt_ms: Option<f64>,
     /// Sessions alive, or ended a moment ago.
     pub sessions: Vec<SessionInfo>,
+    /// Its container, when it is a sandbox.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<MachineSandbox>,
 }
 
 impl Machine {
     /// What is written down of a machine, with what is known of it now.
-    pub fn new(row: machine::Model, live: Option<LiveMachine>) -> Self {
+    pub fn new(row: machine::Model, live: Option<LiveMachine>, sandbox: Option<MachineSandbox>) -> Self {
         let online = row.tunnel.is_some();
         let live = live.filter(|_| online).unwrap_or_default();
         Self {
@@ -99,6 +105,7 @@ impl Machine {
                 .and_then(|reason| serde_json::from_value(reason).ok()),
             rtt_ms: live.rtt_ms,
             sessions: live.sessions,
+            sandbox,
         }
     }
 }
@@ -109,12 +116,29 @@ impl Machine {
 /// When the database fails.
 pub async fn all_of(app: &App, scope: Scope) -> Result<Vec<Machine>, DbErr> {
     let rows = present(scope).order_by_asc(machine::Column::Name).all(app.db()).await?;
-    Ok(rows.into_iter().map(|row| with_live(app, row)).collect())
+    let sandboxes = scope.rows::<sandbox::Entity>().all(app.db()).await?;
+    let mut sandboxes: HashMap<Uuid, MachineSandbox> =
+        sandboxes.iter().map(|sandbox| (sandbox.id, sandbox.into())).collect();
+    let shown = |row: machine::Model| {
+        let (live, sandbox) = (app.parts().live.of(row.id), sandboxes.remove(&row.id));
+        Machine::new(row, live, sandbox)
+    };
+    Ok(rows.into_iter().map(shown).collect())
 }
 
-fn with_live(app: &App, row: machine::Model) -> Machine {
+/// The machine with what is known of it besides its row.
+///
+/// # Errors
+/// When the database fails.
+pub async fn whole(app: &App, row: machine::Model) -> Result<Machine, DbErr> {
+    let sandbox = match row.kind {
+        MachineKind::Sandbox => {
+            Scope::of(row.organisation_id).row::<sandbox::Entity>(row.id).one(app.db()).await?
+        }
+        MachineKind::Host => None,
+    };
     let live = app.parts().live.of(row.id);
-    Machine::new(row, live)
+    Ok(Machine::new(row, live, sandbox.as_ref().map(MachineSandbox::from)))
 }
 
 /// Machines that were not removed.
@@ -174,7 +198,7 @@ pub(super) async fn get_machine(
     caller: SignedIn,
     Params(id): Params<Uuid>,
 ) -> Result<Json<Machine>, ApiError> {
-    Ok(Json(with_live(&app, find(app.db(), caller.scope(), id).await?)))
+    Ok(Json(whole(&app, find(app.db(), caller.scope(), id).await?).await?))
 }
 
 /// Where a machine's viewers go.
@@ -255,10 +279,17 @@ pub(super) async fn change_machine(
     audit::append(&tx, scope, app.now(), &caller.actor(), deed).await?;
     tx.commit().await?;
     presence::tell(&app, scope.organisation(), id).await?;
-    Ok(Json(with_live(&app, row)))
+    Ok(Json(whole(&app, row).await?))
 }
 
-async fn check_name<C: ConnectionTrait>(db: &C, scope: Scope, id: Uuid, name: &str) -> Result<(), ApiError> {
+/// # Errors
+/// When `name` is no name, or another machine's than `id`.
+pub(super) async fn check_name<C: ConnectionTrait>(
+    db: &C,
+    scope: Scope,
+    id: Uuid,
+    name: &str,
+) -> Result<(), ApiError> {
     if !words::is_name(name) {
         return Err(ApiError::invalid("name", format!("a name is {NAME_GRAMMAR}")));
     }
@@ -304,6 +335,27 @@ pub(super) async fn remove_machine(
 /// # Errors
 /// When the database fails.
 pub async fn remove(app: &App, scope: Scope, id: Uuid, actor: &Actor) -> Result<(), ApiError> {
+    remove_with(app, scope, id, actor, Removal::default()).await
+}
+
+/// What goes with a machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Removal {
+    /// The home of a sandbox; without, it is kept.
+    pub sandbox_volume: bool,
+}
+
+/// Removes machine `id` and what `removal` says. A sandbox's container goes afterwards.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove_with(
+    app: &App,
+    scope: Scope,
+    id: Uuid,
+    actor: &Actor,
+    removal: Removal,
+) -> Result<(), ApiError> {
     let tx = db::write(app.db()).await?;
     // The organisation before the machine, as everybody who locks both.
     audit::lock(&tx, scope).await?;
@@ -315,10 +367,19 @@ pub async fn remove(app: &App, scope: Scope, id: Uuid, actor: &Actor) -> Result<
         .filter(machine::Column::Id.eq(id))
         .exec(&tx)
         .await?;
+    let is_sandbox = rows::wish_gone(&tx, scope, id, removal.sandbox_volume).await?;
     revocation::record(&tx, scope, Principal::Machine(id), now, revocation::longest(now)).await?;
-    audit::append(&tx, scope, now, actor, Deed::new("machine.remove", id)).await?;
+    let deed = match is_sandbox {
+        true => Deed::new("sandbox.delete", id).with(json!({ "volume": removal.sandbox_volume })),
+        false => Deed::new("machine.remove", id),
+    };
+    audit::append(&tx, scope, now, actor, deed).await?;
     tx.commit().await?;
     app.parts().hub.tell(scope.organisation(), Event::MachineRemoved(id));
     app.parts().feeds.cut_off(scope.organisation(), id).await;
+    if is_sandbox {
+        app.parts().sandboxes.wake();
+        sandboxes::tell(app, scope.organisation(), id).await?;
+    }
     Ok(())
 }

@@ -16,11 +16,15 @@ use crate::error::ApiError;
 /// opened by its credential, which no page has.
 const BY_ANY_NAME: [&str; 4] = ["/healthz", "/readyz", "/metrics", LINK_PATH];
 
+/// How this machine is called inside sandboxes; nobody outside can be led here by it, for no resolver knows it.
+pub const INSIDE_HOST: &str = "rexec.internal";
+
 /// Refuses requests that were sent to another name.
 pub async fn demand_own_host(State(app): State<App>, request: Request, next: Next) -> Response {
     let development = app.settings().environment == crate::settings::Environment::Development;
     let by_any_name = BY_ANY_NAME.contains(&request.uri().path());
-    if by_any_name || is_own(request.headers(), &app.parts().public_url, development) {
+    let is_inside = app.parts().sandboxes.engine().is_ok() && is_inside(request.headers());
+    if by_any_name || is_inside || is_own(request.headers(), &app.parts().public_url, development) {
         return next.run(request).await;
     }
     let refused = ApiError::new(
@@ -43,6 +47,16 @@ fn is_own(headers: &HeaderMap, public: &Url, development: bool) -> bool {
             Host::Ipv6(address) => development || address.is_loopback() || is_public(&host, public),
         })
     })
+}
+
+/// Whether it was sent from inside a sandbox, by the name this machine has there.
+fn is_inside(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter().peekable();
+    hosts.peek().is_some()
+        && hosts.all(|host| {
+            let name = host.to_str().ok().and_then(name_in);
+            matches!(name, Some(Host::Domain(name)) if name == INSIDE_HOST)
+        })
 }
 
 fn is_public(host: &Host<String>, public: &Url) -> bool {
@@ -69,6 +83,18 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, host.parse().expect("a header"));
         is_own(&headers, &"https://rexec.example".parse().expect("a url"), development)
+    }
+
+    #[test]
+    fn bu_05_the_name_inside_sandboxes_is_that_name_alone() {
+        let inside = |host: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().expect("a header"));
+            is_inside(&headers)
+        };
+        assert!(inside("rexec.internal:8080") && inside("rexec.internal"));
+        assert!(!inside("evil.rexec.internal") && !inside("rexec.internal.evil.test") && !inside(""));
+        assert!(!is_inside(&HeaderMap::new()) && !is_own_host("rexec.internal", false));
     }
 
     #[test]

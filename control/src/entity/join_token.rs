@@ -28,6 +28,8 @@ pub struct Model {
     pub created_at: Timestamp,
     /// Until when it is good.
     pub expires_at: Timestamp,
+    /// The only machine it lets in, which is there already: a sandbox whose agent has a new key.
+    pub machine_id: Option<Uuid>,
 }
 
 /// Joins are written where they are needed.

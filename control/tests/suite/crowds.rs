@@ -94,6 +94,7 @@ on_both_databases! {
                 created_by: person,
                 created_at: now,
                 expires_at: now.plus(Duration::from_secs(3600)),
+                machine_id: None,
             })
         });
         insert(app, rows.collect());

@@ -1,12 +1,13 @@
 //! A whole installation for one test, and the people and agents who use it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use axum::Router;
 use rexec_control::app::App;
 use rexec_control::audit::Actor;
+use rexec_control::sandboxes::settings::SandboxSettings;
 use rexec_control::secret::Secret;
 use rexec_control::server::Server;
 use rexec_control::settings::{Environment, Settings};
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
+use crate::fake_engine::FakeEngine;
 use crate::postgres;
 use crate::wire::{self, Answer};
 
@@ -58,6 +60,8 @@ pub(crate) struct TestApp {
     settings: Settings,
     dir: tempfile::TempDir,
     postgres: Option<String>,
+    /// Every installation here has an engine, which makes nothing.
+    pub(crate) engine: FakeEngine,
 }
 
 impl TestApp {
@@ -86,15 +90,23 @@ impl TestApp {
         // Every process that uses TLS sets the one provider; a second test in this process finds it set.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let runtime = Runtime::new().expect("a runtime");
-        let mut app = Self { runtime, server: None, settings, dir, postgres };
+        let engine = FakeEngine::default();
+        let mut app = Self { runtime, server: None, settings, dir, postgres, engine };
         app.start_server();
         app
     }
 
     fn start_server(&mut self) {
         let more = Router::new().route("/api/panic", axum::routing::get(panics));
-        let server = self.runtime.block_on(Server::start_with(self.settings.clone(), more));
+        let engine = std::sync::Arc::new(self.engine.clone());
+        let server = self.runtime.block_on(Server::start_on(self.settings.clone(), more, Some(engine)));
         self.server = Some(server.expect("the server starts"));
+    }
+
+    /// Starts it again with settings changed.
+    pub(crate) fn change_settings(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        self.restart();
     }
 
     /// Ends the server in order and starts it again on what it left.
@@ -212,6 +224,12 @@ fn settings(dir: &Path, database_url: String) -> Settings {
         web_dir: None,
         agent_dir: dir.join("agents"),
         trusted_proxies: vec!["127.0.0.1/32".parse().expect("a network")],
+        sandboxes: SandboxSettings {
+            control_url: "http://192.0.2.1:8080".parse().ok(),
+            tunnel: Some("192.0.2.1:7443".to_owned()),
+            dns: vec![IpAddr::from([192, 0, 2, 53])],
+            ..SandboxSettings::default()
+        },
     }
 }
 
@@ -244,6 +262,10 @@ impl Browser<'_> {
 
     pub(crate) fn patch(&self, path: &str, body: &Value) -> Answer {
         self.json("PATCH", path, body)
+    }
+
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Answer {
+        self.json("PUT", path, body)
     }
 
     pub(crate) fn delete(&self, path: &str) -> Answer {

@@ -18,7 +18,7 @@ pub(crate) struct Route {
 impl Route {
     /// The path with `id` in place of its parameter.
     pub(crate) fn with(&self, id: &str) -> String {
-        self.path.replace("{id}", id).replace("{user_code}", id)
+        self.path.replace("{id}", id).replace("{user_code}", id).replace("{key}", id)
     }
 
     pub(crate) fn has_parameter(&self) -> bool {

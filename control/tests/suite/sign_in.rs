@@ -183,5 +183,6 @@ fn big_machine() -> rexec_control::api::machines::Machine {
         transport_reason: None,
         rtt_ms: None,
         sessions: Vec::new(),
+        sandbox: None,
     }
 }

@@ -13,6 +13,8 @@ struct Belongings {
     join_token: String,
     login: String,
     user_code: String,
+    sandbox: String,
+    volume: String,
 }
 
 impl Belongings {
@@ -24,7 +26,19 @@ impl Belongings {
         let device = app.browser().post("/api/device", &asked).expect(201).json();
         let user_code = device["user_code"].as_str().expect("a code").to_owned();
         owner.post(&format!("/api/device/{user_code}/approve"), &json!({})).expect(204);
-        Self { machine, join_token: token["id"].as_str().expect("an id").to_owned(), login, user_code }
+        let sandbox = owner.post("/api/sandboxes", &crate::sandboxes::wish()).expect(202).json();
+        let sandbox = |field: &str| sandbox[field].as_str().expect("an id").to_owned();
+        let (sandbox, volume) = (sandbox("id"), sandbox("volume"));
+        // It comes to rest, so that nothing of hers changes by itself from here on.
+        crate::sandboxes::until_state(owner, sandbox.parse().expect("an id"), "enrolling");
+        Self {
+            sandbox,
+            volume,
+            machine,
+            join_token: token["id"].as_str().expect("an id").to_owned(),
+            login,
+            user_code,
+        }
     }
 
     /// The id that fits the route's parameter. A new kind of object needs a line here.
@@ -33,13 +47,18 @@ impl Belongings {
             Some("machines") => self.machine.to_string(),
             Some("join-tokens") => self.join_token.clone(),
             Some("logins") => self.login.clone(),
+            Some("sandboxes") => self.sandbox.clone(),
+            Some("volumes") => self.volume.clone(),
             Some("device") => self.user_code.clone(),
             other => panic!("{} {}: no foreign object of kind {other:?} is tried", route.method, route.path),
         }
     }
 
-    fn all(&self) -> [String; 4] {
-        [self.machine.to_string(), self.join_token.clone(), self.login.clone(), self.user_code.clone()]
+    fn all(&self) -> [String; 6] {
+        let Self { join_token, login, user_code, sandbox, volume, .. } = self;
+        let others = [join_token, login, user_code, sandbox, volume].map(String::clone);
+        let [a, b, c, d, e] = others;
+        [self.machine.to_string(), a, b, c, d, e]
     }
 }
 
@@ -47,6 +66,7 @@ impl Belongings {
 fn body_for(route: &Route, theirs: &Belongings) -> Value {
     match (route.method.as_str(), route.path.as_str()) {
         ("PATCH", "/api/machines/{id}") => json!({ "name": "taken-over", "tags": ["x"] }),
+        ("PATCH", "/api/sandboxes/{id}") => json!({ "name": "taken-over", "cpus_milli": 100 }),
         ("POST", "/api/tickets") => {
             json!({ "machine": theirs.machine, "session": Uuid::new_v4(), "caps": ["terminal"], "key": "A".repeat(43) })
         }
@@ -63,6 +83,10 @@ on_both_databases! {
         let page = [("x-rexec-csrf", "1"), ("content-type", "application/json")];
         for route in routes().into_iter().filter(|route| route.signed_in) {
             let body = body_for(&route, &theirs).to_string();
+            if route.path == "/api/me/preferences/{key}" {
+                // A key is a word and nobody's object; whose preference it becomes is tried in `preferences`.
+                continue;
+            }
             if route.has_parameter() || route.path == "/api/tickets" {
                 let path = if route.has_parameter() { route.with(&theirs.id_for(&route)) } else { route.path.clone() };
                 eve.send(&route.method, &path, &page, body.as_bytes()).problem(404, "not_found");
@@ -73,7 +97,7 @@ on_both_databases! {
                 }
             } else {
                 // Routes that name no object: the caller's own organisation is all they reach.
-                let own = ["POST /api/join-tokens", "DELETE /api/logins/current", "GET /api/events"];
+                let own = ["POST /api/join-tokens", "POST /api/sandboxes", "DELETE /api/logins/current", "GET /api/events"];
                 assert!(own.contains(&format!("{} {}", route.method, route.path).as_str()), "{route:?} has no row in the matrix");
             }
         }
@@ -96,7 +120,7 @@ on_both_databases! {
         let mut ada = app.signed_in("ada@example.org");
         let eve = app.signed_in("eve@example.org");
         let mut hers = eve.events();
-        assert_eq!(hers.expect("hello"), json!({ "machines": [] }));
+        assert_eq!(hers.expect("hello"), json!({ "machines": [], "sandboxes": [] }));
         let agent = ada.enrol("box");
         app.broker_says(FromBroker::TunnelDown { machine: agent.machine, tunnel: 1, reason: String::new() });
         ada.patch(&format!("/api/machines/{}", agent.machine), &json!({ "name": "renamed" })).expect(200);

@@ -79,6 +79,7 @@ fn check(screen: &mut Screen) {
 
 /// A snapshot fits its limit, and a terminal that it paints is painted the same again. The latter holds for the corpus and for what people see; a fuzzer soon finds
 /// what no sequence says (a cursor about to wrap behind half a wide character), so it is not held to that.
+#[expect(unexpected_cfgs, reason = "cargo-fuzz sets it")]
 fn paint(screen: &mut Screen) {
     let painted = screen.snapshot();
     assert!(painted.len() <= SNAPSHOT_MAX);
@@ -89,5 +90,8 @@ fn paint(screen: &mut Screen) {
     // What is being skipped begins anew after it; a picture that the engine could not make is empty.
     let is_same = painted.starts_with(&again) && painted.len() - again.len() <= INTRODUCER_MAX;
     let [painted, again] = [painted, again].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    assert!(cfg!(fuzzing) || is_same || painted.len() <= INTRODUCER_MAX, "{painted:?} is painted as {again:?}");
+    assert!(
+        cfg!(fuzzing) || is_same || painted.len() <= INTRODUCER_MAX,
+        "{painted:?} is painted as {again:?}"
+    );
 }

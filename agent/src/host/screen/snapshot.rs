@@ -118,12 +118,15 @@ impl Painter {
         let cols = row.len();
         let last = &row[Column(cols - 1)];
         let wraps = self.detail == Detail::Full && next.is_some() && last.flags.contains(Flags::WRAPLINE);
-        let next_is_wide = next.is_some_and(|next| is_wide(&next[Column(0)]) && is_whole(Some(&next[Column(1)])));
+        let next_is_wide =
+            next.is_some_and(|next| is_wide(&next[Column(0)]) && is_whole(Some(&next[Column(1)])));
         let spacer = last.flags.contains(Flags::LEADING_WIDE_CHAR_SPACER) && next_is_wide && wraps;
         let end = match (wraps, spacer) {
             (true, true) => cols - 1,
             (true, false) => cols,
-            (false, _) => (0..cols).rev().find(|column| !shows_blank(row, *column)).map_or(0, |column| column + 1),
+            (false, _) => {
+                (0..cols).rev().find(|column| !shows_blank(row, *column)).map_or(0, |column| column + 1)
+            }
         };
         // A continuation shows itself by at least one character: it is what makes the terminal wrap.
         let end = if continued { end.max(1) } else { end };

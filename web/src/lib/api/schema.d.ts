@@ -148,7 +148,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Server-sent events: `hello` with `Hello`, `machine` with `Machine`, `machine_removed` with `MachineRemoved`, `signed_out`
+         * Server-sent events: `hello` with `Hello`, `machine` with `Machine`, `machine_removed` with `MachineRemoved`, `sandbox` with `Sandbox`,
+         *     `sandbox_removed` with `SandboxRemoved`, `preference` with `PreferenceChanged` when another page of the caller's wrote one, `signed_out`
          *     when the login ends; a comment every 15 seconds.
          */
         get: operations["stream_events"];
@@ -334,6 +335,145 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/me/preferences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Everything the caller prefers, by key. */
+        get: operations["list_preferences"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/me/preferences/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Keeps one preference: any JSON up to the size of a body. The last writer wins. */
+        put: operations["put_preference"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sandbox-options": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What can be chosen for a sandbox. */
+        get: operations["get_sandbox_options"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sandboxes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The sandboxes of the organisation, newest first. */
+        get: operations["list_sandboxes"];
+        put?: never;
+        /** Makes a sandbox. It is a machine at once, and comes up by itself: events and this address tell how far it is. */
+        post: operations["create_sandbox"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sandboxes/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One sandbox. */
+        get: operations["get_sandbox"];
+        put?: never;
+        post?: never;
+        /** Deletes a sandbox. Its machine is cut off at once; its home stays unless `volume=drop`. */
+        delete: operations["delete_sandbox"];
+        options?: never;
+        head?: never;
+        /** Renames or resizes a sandbox, or changes how long it lives. */
+        patch: operations["change_sandbox"];
+        trace?: never;
+    };
+    "/api/sandboxes/{id}/restart": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Stops a sandbox and starts it again. */
+        post: operations["restart_sandbox"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sandboxes/{id}/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Starts a sandbox that is stopped or was given up. */
+        post: operations["start_sandbox"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sandboxes/{id}/stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Stops a sandbox: its processes end, its files stay. */
+        post: operations["stop_sandbox"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/setup": {
         parameters: {
             query?: never;
@@ -368,10 +508,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/volumes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The homes of the organisation's sandboxes, newest first. */
+        get: operations["list_volumes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/volumes/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Deletes a home that no sandbox has, and all its files. */
+        delete: operations["delete_volume"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description Where a restricted sandbox may go. */
+        Allowed: {
+            /** @description A domain. */
+            host: string;
+            /**
+             * Format: int32
+             * @description A TCP port.
+             */
+            port: number;
+        };
         /** @description What a person signs in with. */
         Credentials: {
             /** @description The address. */
@@ -389,6 +573,11 @@ export interface components {
              */
             id: string;
         };
+        /**
+         * @description What a sandbox should be.
+         * @enum {string}
+         */
+        Desired: "running" | "stopped" | "deleted";
         /** @description The answer to [`DeviceRequest`] (RFC 8628 §3.2). */
         DeviceAnswer: {
             /** @description Secret to poll with. */
@@ -494,6 +683,26 @@ export interface components {
         Hello: {
             /** @description Every machine. */
             machines: components["schemas"]["Machine"][];
+            /** @description Every sandbox. */
+            sandboxes: components["schemas"]["Sandbox"][];
+        };
+        /**
+         * @description What becomes of the home.
+         * @enum {string}
+         */
+        Home: "keep" | "drop";
+        /** @description An image. */
+        ImageOption: {
+            /** @description For an icon: `ubuntu`. */
+            family: string;
+            /** @description What to show. */
+            name: string;
+            /** @description Whether the engine has it already. */
+            present: boolean;
+            /** @description What to ask for. */
+            reference: string;
+            /** @description `24.04`. */
+            version: string;
         };
         /** @description The installation. */
         Installation: {
@@ -597,6 +806,7 @@ export interface components {
              * @description Round trip between broker and agent, milliseconds.
              */
             rtt_ms?: number | null;
+            sandbox?: components["schemas"]["MachineSandbox"] | null;
             /** @description Sessions alive, or ended a moment ago. */
             sessions: components["schemas"]["SessionInfo"][];
             /** @description Words to find it by. */
@@ -641,6 +851,13 @@ export interface components {
              */
             id: string;
         };
+        /** @description What a machine of kind sandbox says of its container. */
+        MachineSandbox: {
+            /** @description Reference of its image. */
+            image: string;
+            /** @description What the sandbox is. */
+            state: components["schemas"]["SandboxState"];
+        };
         /** @description The caller. */
         Me: {
             /** @description This login. */
@@ -661,6 +878,27 @@ export interface components {
             name: string;
             /** @description The caller's role. */
             role: components["schemas"]["Role"];
+        };
+        /** @description Where sandboxes are made. */
+        PoolOption: {
+            /** @description Whether its engine answers. */
+            healthy: boolean;
+            /** @description Its id. */
+            id: string;
+            /** @description Where it is. */
+            region: string;
+        };
+        /** @description `event: preference`. */
+        PreferenceChanged: {
+            /** @description Which one. */
+            key: string;
+        };
+        /** @description Something set up at first. */
+        PresetOption: {
+            /** @description Its id. */
+            id: string;
+            /** @description What to show. */
+            name: string;
         };
         /** @description The body of every error: `application/problem+json`. */
         Problem: {
@@ -713,6 +951,221 @@ export interface components {
          * @enum {string}
          */
         Role: "owner" | "admin" | "member" | "viewer";
+        /** @description A container that is a machine: its id is the machine's. */
+        Sandbox: {
+            /** @description Where a restricted one may go. */
+            allow: components["schemas"]["Allowed"][];
+            /**
+             * Format: int32
+             * @description Thousandths of a processor.
+             */
+            cpus_milli: number;
+            /** @description When it was made. */
+            created_at: components["schemas"]["Timestamp"];
+            /** @description What it should be. */
+            desired: components["schemas"]["Desired"];
+            /** @description A command that makes something like it without Rexec. */
+            docker_run: string;
+            expires_at?: components["schemas"]["Timestamp"] | null;
+            /**
+             * Format: uuid
+             * @description Its id, and that of its machine.
+             */
+            id: string;
+            /**
+             * Format: int32
+             * @description Without a session for so many seconds it is stopped.
+             */
+            idle_stop_s?: number | null;
+            /** @description Reference of its image. */
+            image: string;
+            /**
+             * Format: int32
+             * @description Memory, MiB; there is no swap beside it.
+             */
+            memory_mb: number;
+            /** @description Its machine's name. */
+            name: string;
+            /** @description What it may reach. */
+            network: components["schemas"]["SandboxNetwork"];
+            /**
+             * Format: int32
+             * @description Processes and threads.
+             */
+            pids: number;
+            /** @description What is set up in it at first. */
+            preset?: string | null;
+            problem?: components["schemas"]["SandboxProblem"] | null;
+            started_at?: components["schemas"]["Timestamp"] | null;
+            /** @description What it is. */
+            state: components["schemas"]["SandboxState"];
+            /** @description The way to a prompt, in order; empty for one that should not run. */
+            steps: components["schemas"]["StepShown"][];
+            /**
+             * Format: uuid
+             * @description Its home.
+             */
+            volume: string;
+        };
+        /** @description What to change of a sandbox; what is left out stays. */
+        SandboxChange: {
+            /**
+             * Format: int32
+             * @description Thousandths of a processor.
+             */
+            cpus_milli?: number | null;
+            /**
+             * Format: int32
+             * @description Without a session for so many seconds it is stopped; 0: never by itself, where that is allowed.
+             */
+            idle_stop_s?: number | null;
+            /**
+             * Format: int32
+             * @description It is deleted so many seconds from now; 0: never by itself, where that is allowed.
+             */
+            lifetime_s?: number | null;
+            /**
+             * Format: int32
+             * @description Memory, MiB.
+             */
+            memory_mb?: number | null;
+            /** @description Its name. */
+            name?: string | null;
+            /**
+             * Format: int32
+             * @description Processes and threads.
+             */
+            pids?: number | null;
+        };
+        /** @description How many sandboxes and how large. */
+        SandboxLimits: {
+            /**
+             * Format: int32
+             * @description Thousandths of a processor of one.
+             */
+            cpus_milli_max: number;
+            /**
+             * Format: int64
+             * @description Latest stop of an idle one, seconds; none: no limit.
+             */
+            idle_stop_s_max?: number | null;
+            /**
+             * Format: int64
+             * @description Sandboxes it has.
+             */
+            in_use: number;
+            /**
+             * Format: int64
+             * @description Longest life, seconds; none: no limit.
+             */
+            lifetime_s_max?: number | null;
+            /**
+             * Format: int32
+             * @description MiB of one.
+             */
+            memory_mb_max: number;
+            /**
+             * Format: int32
+             * @description Sandboxes of the organisation at most.
+             */
+            sandboxes_max: number;
+        };
+        /**
+         * @description What a sandbox may reach.
+         * @enum {string}
+         */
+        SandboxNetwork: "none" | "restricted" | "open";
+        /** @description What can be chosen for a sandbox. */
+        SandboxOptions: {
+            /** @description Whether sandboxes can be made. */
+            enabled: boolean;
+            /** @description What they may be of. */
+            images: components["schemas"]["ImageOption"][];
+            /** @description How many and how large. */
+            limits: components["schemas"]["SandboxLimits"];
+            /** @description What they may reach. */
+            networks: components["schemas"]["SandboxNetwork"][];
+            /** @description Where they are made. */
+            pools: components["schemas"]["PoolOption"][];
+            /** @description What can be set up in them at first. */
+            presets: components["schemas"]["PresetOption"][];
+            /** @description Why not, and what to do about it. */
+            reason?: string | null;
+            /** @description Sizes that fit. */
+            sizes: components["schemas"]["SizeOption"][];
+        };
+        /** @description What stands in a sandbox's way. */
+        SandboxProblem: {
+            /** @description For programs: stable. */
+            code: string;
+            /** @description For people. */
+            detail: string;
+            /** @description What to do about it. */
+            hint: string;
+            /** @description The step that failed. */
+            step: components["schemas"]["SandboxState"];
+        };
+        /** @description `event: sandbox_removed`. */
+        SandboxRemoved: {
+            /**
+             * Format: uuid
+             * @description The sandbox.
+             */
+            id: string;
+        };
+        /**
+         * @description What a sandbox is, as far as control knows.
+         * @enum {string}
+         */
+        SandboxState: "waiting" | "pulling" | "creating" | "starting" | "enrolling" | "ready" | "stopping" | "stopped" | "deleting" | "failed";
+        /** @description The sandbox wanted. */
+        SandboxWish: {
+            /** @description Where a restricted one may go. */
+            allow?: components["schemas"]["Allowed"][];
+            /**
+             * Format: int32
+             * @description Thousandths of a processor.
+             */
+            cpus_milli: number;
+            /**
+             * Format: uuid
+             * @description Chosen by the caller, so that a repeated request makes no second sandbox.
+             */
+            id?: string | null;
+            /**
+             * Format: int32
+             * @description Without a session for so many seconds it is stopped.
+             */
+            idle_stop_s?: number | null;
+            /** @description One of the images allowed here. */
+            image: string;
+            /**
+             * Format: int32
+             * @description It is deleted after so many seconds.
+             */
+            lifetime_s?: number | null;
+            /**
+             * Format: int32
+             * @description Memory, MiB.
+             */
+            memory_mb: number;
+            /** @description 1 to 63 of letters, digits, `.`, `_` and `-`, beginning with a letter or digit; made from the image when left out. */
+            name?: string | null;
+            /** @description What it may reach. */
+            network: components["schemas"]["SandboxNetwork"];
+            /**
+             * Format: int32
+             * @description Processes and threads; 256 when left out.
+             */
+            pids?: number | null;
+            /** @description What is set up in it at first. */
+            preset?: string | null;
+            /**
+             * Format: uuid
+             * @description A home that was kept, instead of a fresh one.
+             */
+            volume?: string | null;
+        };
         /** @description A session as presence tells it. */
         SessionInfo: {
             /**
@@ -762,6 +1215,47 @@ export interface components {
             /** @description From the one-time link. */
             token: string;
         };
+        /** @description A size. */
+        SizeOption: {
+            /**
+             * Format: int32
+             * @description Thousandths of a processor.
+             */
+            cpus_milli: number;
+            /** @description Its id. */
+            id: string;
+            /**
+             * Format: int32
+             * @description Memory, MiB.
+             */
+            memory_mb: number;
+            /** @description What to show. */
+            name: string;
+            /**
+             * Format: int32
+             * @description Processes and threads.
+             */
+            pids: number;
+        };
+        /** @description One step of the way to a prompt. */
+        StepShown: {
+            /** @description What is being done just now. */
+            detail?: string | null;
+            /**
+             * Format: int32
+             * @description How much of it is done.
+             */
+            percent?: number | null;
+            /** @description How far it is. */
+            state: components["schemas"]["StepState"];
+            /** @description The state a sandbox is in while the step is taken. */
+            step: components["schemas"]["SandboxState"];
+        };
+        /**
+         * @description How far a step is.
+         * @enum {string}
+         */
+        StepState: "done" | "now" | "todo" | "failed";
         /** @description A ticket, and what keeps its session reachable while control is down. */
         Ticket: {
             /** @description Where the broker takes viewers: an absolute address, or a path on this origin. */
@@ -856,6 +1350,25 @@ export interface components {
             id: string;
             /** @description Shown to others. */
             name: string;
+        };
+        /** @description The home of a sandbox. */
+        Volume: {
+            /** @description When it was made. */
+            created_at: components["schemas"]["Timestamp"];
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /** @description Name of the sandbox it was made for. */
+            name: string;
+            /** @description The pool whose engine has it. */
+            pool: string;
+            /**
+             * Format: uuid
+             * @description The sandbox whose home it is.
+             */
+            sandbox?: string | null;
         };
         /** @description An agent that waits, as it describes itself. */
         WaitingDevice: {
@@ -1584,6 +2097,359 @@ export interface operations {
             };
         };
     };
+    list_preferences: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_preference: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description 1 to 64 of a-z, 0-9, `.` and `-` */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": unknown;
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_sandbox_options: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SandboxOptions"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_sandboxes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sandbox"][];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_sandbox: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SandboxWish"];
+            };
+        };
+        responses: {
+            /** @description it was made before */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sandbox"];
+                };
+            };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sandbox"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_sandbox: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the sandbox */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sandbox"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_sandbox: {
+        parameters: {
+            query?: {
+                /** @description what becomes of its home */
+                volume?: components["schemas"]["Home"];
+            };
+            header?: never;
+            path: {
+                /** @description the sandbox */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sandbox"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_sandbox: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the sandbox */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SandboxChange"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sandbox"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restart_sandbox: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the sandbox */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sandbox"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    start_sandbox: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the sandbox */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sandbox"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    stop_sandbox: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the sandbox */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sandbox"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     create_owner: {
         parameters: {
             query?: never;
@@ -1636,6 +2502,63 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Ticket"];
                 };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_volumes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Volume"][];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_volume: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the volume */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description a problem */
             default: {
