@@ -10,7 +10,7 @@ export const ROOT = resolve(import.meta.dirname, '../../..');
 export const OWNER = { email: 'owner@rexec.test', name: 'Owner', password: 'correct horse battery staple' };
 
 /** Directory of the programs: named, or the newest that cargo made. */
-function programs() {
+export function programs() {
   const named = process.env.REXEC_BIN_DIR;
   if (named) return named;
   const target = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');

@@ -1,2 +1,10 @@
 /** What a person can do to a machine from its row. */
-export type MachineAction = 'rename' | 'tag' | 'remove' | 'copy-id';
+export type MachineAction =
+  | 'rename'
+  | 'tag'
+  | 'remove'
+  | 'copy-id'
+  /** The last three to a sandbox alone. */
+  | 'start'
+  | 'stop'
+  | 'restart';

@@ -3,13 +3,15 @@ import { SvelteMap } from 'svelte/reactivity';
 import { api, call } from '$lib/api/client';
 import { SharedStream } from '$lib/api/shared-events.svelte';
 import type { ServerEvent } from '$lib/api/sse';
-import type { Machine } from '$lib/api/types';
+import type { Machine, Sandbox } from '$lib/api/types';
 
 /** Called when a machine comes online after the first list. */
 export type ArrivalListener = (machine: Machine) => void;
 
 export class Machines {
   readonly byId = new SvelteMap<string, Machine>();
+  /** What machines of kind sandbox are besides, by the same ids. */
+  readonly sandboxes = new SvelteMap<string, Sandbox>();
   /** False until the first list has come. */
   ready = $state(false);
   readonly stream: SharedStream;
@@ -40,14 +42,26 @@ export class Machines {
   /** Takes one event of the stream. Events of an unknown name belong to a newer server and are passed over. */
   apply({ event, data }: ServerEvent): void {
     switch (event) {
-      case 'hello':
-        this.#replace((JSON.parse(data) as { machines: Machine[] }).machines);
+      case 'hello': {
+        const all = JSON.parse(data) as { machines: Machine[]; sandboxes?: Sandbox[] };
+        this.sandboxes.clear();
+        for (const sandbox of all.sandboxes ?? []) this.sandboxes.set(sandbox.id, sandbox);
+        this.#replace(all.machines);
         break;
+      }
       case 'machine':
         this.#put(JSON.parse(data) as Machine);
         break;
       case 'machine_removed':
         this.#drop((JSON.parse(data) as { id: string }).id);
+        break;
+      case 'sandbox': {
+        const sandbox = JSON.parse(data) as Sandbox;
+        this.sandboxes.set(sandbox.id, sandbox);
+        break;
+      }
+      case 'sandbox_removed':
+        this.sandboxes.delete((JSON.parse(data) as { id: string }).id);
         break;
       default:
         break;
@@ -57,7 +71,8 @@ export class Machines {
   /** What is known, as the event that would tell it. */
   #summary(): ServerEvent | null {
     if (!this.ready) return null;
-    return { event: 'hello', data: JSON.stringify({ machines: [...this.byId.values()] }) };
+    const all = { machines: [...this.byId.values()], sandboxes: [...this.sandboxes.values()] };
+    return { event: 'hello', data: JSON.stringify(all) };
   }
 
   async rename(id: string, name: string): Promise<void> {
@@ -78,6 +93,7 @@ export class Machines {
   clear(): void {
     this.stream.stop();
     this.byId.clear();
+    this.sandboxes.clear();
     this.#known.clear();
     this.newcomer = undefined;
     this.ready = false;

@@ -3,6 +3,7 @@ export const icons = {
   add: 'M8 3v10M3 8h10',
   alert: 'M8 2 1.8 13h12.4L8 2ZM8 6.5v3M8 11.3v.2',
   back: 'M9.5 3.5 5 8l4.5 4.5',
+  box: 'M8 1.8 13.5 5v6L8 14.2 2.5 11V5L8 1.8ZM2.7 5 8 8l5.3-3M8 8v6',
   check: 'M3 8.5 6.5 12 13 4.5',
   chevron: 'M4.5 6.5 8 10l3.5-3.5',
   close: 'M4 4l8 8M12 4l-8 8',
