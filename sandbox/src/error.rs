@@ -70,23 +70,26 @@ impl EngineError {
 
 impl From<Error> for EngineError {
     fn from(error: Error) -> Self {
-        match &error {
-            Error::DockerResponseServerError { status_code, message } => {
-                let kind = match status_code {
-                    404 => ErrorKind::NotFound,
-                    409 => ErrorKind::Conflict,
-                    _ if message.contains("no space left") => ErrorKind::NoSpace,
-                    _ => ErrorKind::Refused,
-                };
-                Self::new(kind, message)
-            }
-            Error::DockerStreamError { error } => {
-                let full = error.contains("no space left");
-                Self::new(if full { ErrorKind::NoSpace } else { ErrorKind::Refused }, error)
-            }
-            Error::RequestTimeoutError => Self::new(ErrorKind::TooSlow, "the engine did not answer in time"),
-            other => Self::new(ErrorKind::Unreachable, &format!("the engine is not reached: {other}")),
+        if let Error::DockerResponseServerError { status_code, message } = &error {
+            return Self::new(kind_of(*status_code, message), message);
         }
+        if let Error::DockerStreamError { error } = &error {
+            return Self::new(kind_of(500, error), error);
+        }
+        if matches!(error, Error::RequestTimeoutError) {
+            return Self::new(ErrorKind::TooSlow, "the engine did not answer in time");
+        }
+        Self::new(ErrorKind::Unreachable, &format!("the engine is not reached: {error}"))
+    }
+}
+
+/// What an answer means, by its status and, where that says too little, by its words.
+fn kind_of(status: u16, said: &str) -> ErrorKind {
+    match status {
+        404 => ErrorKind::NotFound,
+        409 => ErrorKind::Conflict,
+        _ if said.contains("no space left") => ErrorKind::NoSpace,
+        _ => ErrorKind::Refused,
     }
 }
 
