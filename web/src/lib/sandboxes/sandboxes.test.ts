@@ -38,8 +38,8 @@ describe('what a row says', () => {
       detail: 'the disk is full',
       hint: 'make room',
       step: 'pulling',
-    };
-    const failed = sandbox({ state: 'failed', problem: problem as Sandbox['problem'] });
+    } as const;
+    const failed = sandbox({ state: 'failed', problem });
     expect(standingOf(machine, failed)).toEqual({
       light: 'error',
       label: 'Failed',
