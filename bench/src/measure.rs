@@ -75,7 +75,10 @@ pub(crate) async fn echo_beside_flood(peers: &[Peer<'_>], plan: &Plan) -> Result
     for _ in 0..plan.rounds {
         for (peer, taken) in peers.iter().zip(&mut taken) {
             let mut line = peer.run("exec cat").await.with_context(|| peer.name())?;
-            let mut flood = peer.run(&format!("exec yes {FLOOD_LINE}")).await.with_context(|| peer.name())?;
+            // It waits for a key: mosh skips what it has no time to draw, its first word included.
+            let script = format!("head -c 1 >/dev/null; exec yes {FLOOD_LINE}");
+            let mut flood = peer.run(&script).await.with_context(|| peer.name())?;
+            flood.write(b"\n").await?;
             let (stop, stopped) = oneshot::channel::<()>();
             let flood = tokio::spawn(async move {
                 tokio::select! {
@@ -98,7 +101,8 @@ pub(crate) async fn interrupt(peers: &[Peer<'_>], plan: &Plan) -> Result<Vec<Vec
     let mut taken = vec![Vec::new(); peers.len()];
     for _ in 0..plan.rounds {
         for (peer, taken) in peers.iter().zip(&mut taken) {
-            let shell = "echo READY; read go; PS1='$(echo back)-again ' exec bash --norc --noprofile -i";
+            // A shared connection of OpenSSH makes a terminal without any mode where its input is a pipe.
+            let shell = "stty sane; echo READY; read go; PS1='$(echo back)-again ' exec bash --norc --noprofile -i";
             let mut line = peer.start(shell).await.with_context(|| peer.name())?;
             line.write(b"\r").await?;
             line.read_until(b"back-again").await?;
