@@ -1,9 +1,9 @@
 # Everything a person does with this repository. Each target says what it does while it does it, and names what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help setup build run dev test bench load faults fuzz shots dist
+.PHONY: help setup build run dev test bench load faults fuzz shots dist docker-build docker-run images
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## what building needs: Rust, Node, a C compiler (installs from Debian's packages where it may)
 	@scripts/setup
@@ -37,3 +37,12 @@ shots: ## screenshots of every place, in three sizes and both themes, into e2e/s
 
 dist: ## what is shipped: small binaries, into bin/
 	@scripts/build dist
+
+docker-build: ## container images of control and broker: static binaries, nothing else
+	@scripts/docker-build
+
+docker-run: ## a whole installation in containers: packaging/compose.yaml
+	@scripts/docker-run
+
+images: ## sandbox images with developer tools, from the distributions' own
+	@scripts/images

@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -82,6 +82,9 @@ enum Command {
     /// Closes the network of a sandbox, from inside its namespace
     #[command(hide = true)]
     Guard,
+    /// Makes the directory /to what /from is, in a helper container
+    #[command(hide = true)]
+    CopyHome,
     /// The session host, detached
     #[command(hide = true)]
     Host(Host),
@@ -173,10 +176,18 @@ fn run(cli: Cli) -> Result<ExitCode, Complaint> {
         Command::SetServer { url } => set_server(&profile, &url),
         Command::Sandbox => sandbox::run(profile),
         Command::Guard => guard::run(),
+        Command::CopyHome => copy_home(),
         Command::Host(Host { detach: true }) => daemon::detach(&profile),
         Command::Host(Host { detach: false }) => processes::host(profile),
         Command::Uplink => processes::uplink(profile),
     }
+}
+
+/// `copy-home`: the bytes copied, on standard output.
+fn copy_home() -> Result<ExitCode, Complaint> {
+    let copied = crate::copy_home::copy(Path::new("/from"), Path::new("/to"));
+    say::say(&copied.map_err(|error| Complaint::new(error.to_string()))?.bytes.to_string());
+    Ok(ExitCode::SUCCESS)
 }
 
 fn set_server(profile: &Profile, url: &str) -> Result<ExitCode, Complaint> {

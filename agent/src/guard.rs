@@ -9,12 +9,13 @@
 //! | `out` | replies, what it says to itself, the exceptions; [`EgressMode::Open`]: the rest of the internet, too |
 //! | `forward` | nothing |
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use nlink::netlink::nftables::{
     BaseChain, Chain, CtState, Family, FilterHook, Policy, Priority, Rule, Transaction,
 };
 use nlink::netlink::{Connection, Error, Nftables, Result};
+use rexec_shared::address::{MAIL_PORTS, PRIVATE_V4, PRIVATE_V6};
 use rexec_shared::sandbox::{Egress, EgressMode, Protocol, Reach};
 
 const TABLE: &str = "rexec";
@@ -22,34 +23,6 @@ const OUT: &str = "out";
 const IN: &str = "in";
 const FORWARD: &str = "forward";
 
-/// Where nothing of the internet is (IANA's special-purpose registry, and all of multicast and what is reserved).
-const PRIVATE_V4: [(Ipv4Addr, u8); 13] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
-    (Ipv4Addr::new(10, 0, 0, 0), 8),
-    (Ipv4Addr::new(100, 64, 0, 0), 10),
-    (Ipv4Addr::new(127, 0, 0, 0), 8),
-    (Ipv4Addr::new(169, 254, 0, 0), 16),
-    (Ipv4Addr::new(172, 16, 0, 0), 12),
-    (Ipv4Addr::new(192, 0, 0, 0), 24),
-    (Ipv4Addr::new(192, 0, 2, 0), 24),
-    (Ipv4Addr::new(192, 168, 0, 0), 16),
-    (Ipv4Addr::new(198, 18, 0, 0), 15),
-    (Ipv4Addr::new(203, 0, 113, 0), 24),
-    (Ipv4Addr::new(224, 0, 0, 0), 4),
-    (Ipv4Addr::new(240, 0, 0, 0), 4),
-];
-/// The same for IPv6, with what leads back to IPv4.
-const PRIVATE_V6: [(Ipv6Addr, u8); 7] = [
-    (Ipv6Addr::UNSPECIFIED, 96),
-    (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96),
-    (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96),
-    (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48),
-    (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7),
-    (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
-    (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),
-];
-/// Ports that mail is handed in on: nobody's sandbox is to send spam.
-const MAIL_PORTS: [u16; 3] = [25, 465, 587];
 /// Docker's resolver in each container. It asks from the engine's side as well, so where nothing may leave it is closed.
 const ENGINE_RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 

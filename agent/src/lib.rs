@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod clock;
 pub mod control_api;
+pub mod copy_home;
 pub mod enrolment;
 pub mod guard;
 pub mod host;

@@ -33,6 +33,7 @@ pub mod link;
 mod network;
 pub mod proxy;
 mod pump;
+mod sample;
 pub mod tls;
 mod transport;
 pub mod tunnel;

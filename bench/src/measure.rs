@@ -104,7 +104,8 @@ pub(crate) async fn interrupt(peers: &[Peer<'_>], plan: &Plan) -> Result<Vec<Vec
     for _ in 0..plan.rounds {
         for (peer, taken) in peers.iter().zip(&mut taken) {
             // A shared connection of OpenSSH makes a terminal without any mode where its input is a pipe.
-            let shell = "stty sane; echo READY; read go; PS1='$(echo back)-again ' exec bash --norc --noprofile -i";
+            let shell =
+                "stty sane; echo READY; read go; PS1='$(echo back)-again ' exec bash --norc --noprofile -i";
             let mut line = peer.start(shell).await.with_context(|| peer.name())?;
             line.write(b"\r").await?;
             line.read_until(b"back-again").await?;

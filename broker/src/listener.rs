@@ -331,6 +331,7 @@ async fn hello(control: &mut ControlStream) -> Result<Hello, DialError> {
         AgentMessage::Hello(hello) if hello.v == PROTOCOL_VERSION => Ok(clip(hello)),
         AgentMessage::Hello(_)
         | AgentMessage::Presence(_)
+        | AgentMessage::Sample(_)
         | AgentMessage::Pong { .. }
         | AgentMessage::Ping { .. } => Err(DialError::NoHello),
     }

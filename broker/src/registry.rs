@@ -7,15 +7,16 @@ mod outbox;
 mod state;
 mod waiting;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rexec_shared::broker_link::{FromBroker, ToBroker};
+use rexec_shared::broker_link::{FromBroker, MachineSample, ToBroker};
 use rexec_shared::close::CloseCode;
 use rexec_shared::ticket::{Now, PublicKey};
 use rexec_shared::tunnel::SessionInfo;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -26,10 +27,16 @@ use crate::carrier::Carrier;
 use crate::counters::Counters;
 use crate::limits::{COMMANDS_MAX, FLUSH_DEADLINE};
 
+/// How often control is told what machines use.
+const SAMPLES_TOLD: Duration = Duration::from_secs(1);
+/// Machines of one such message.
+const SAMPLES_AT_ONCE: usize = 256;
+
 enum Command {
     Up(Box<NewTunnel<Carrier>>, oneshot::Sender<Result<Registered, CloseCode>>),
     Down { machine: Uuid, number: u64, reason: String },
     Presence { machine: Uuid, number: u64, sessions: Vec<SessionInfo>, rtt_ms: Option<f64> },
+    Sample(MachineSample),
     Attach(Box<Attach<Carrier>>),
     Report(FromBroker),
     Retell,
@@ -61,7 +68,8 @@ impl Registry {
         tasks: &TaskTracker,
     ) -> Self {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-        tasks.spawn(Task { state: State::new(key), counters }.run(receiver, link, stop));
+        let samples = BTreeMap::new();
+        tasks.spawn(Task { state: State::new(key), counters, samples }.run(receiver, link, stop));
         Self { commands }
     }
 
@@ -91,6 +99,11 @@ impl Registry {
         rtt_ms: Option<f64>,
     ) {
         self.send(Command::Presence { machine, number, sessions, rtt_ms }).await;
+    }
+
+    /// A machine said what it uses.
+    pub(crate) async fn sample(&self, sample: MachineSample) {
+        self.send(Command::Sample(sample)).await;
     }
 
     /// A viewer asks for a stream; the answer comes through the request.
@@ -136,6 +149,8 @@ impl Registry {
 struct Task {
     state: State<Carrier>,
     counters: Arc<Counters>,
+    /// What machines said they use since control was told: the newest of each.
+    samples: BTreeMap<Uuid, MachineSample>,
 }
 
 impl Task {
@@ -147,6 +162,8 @@ impl Task {
     ) {
         let ControlLink { events, mut orders } = link;
         let mut orders_open = true;
+        let mut samples_due = interval(SAMPLES_TOLD);
+        samples_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let deadline = self.state.poll_timeout();
             let event_waits = self.state.has_event() && !events.is_closed();
@@ -163,6 +180,7 @@ impl Task {
                         permit.send(event);
                     }
                 }
+                _ = samples_due.tick() => self.tell_samples(&events),
                 command = commands.recv() => match command {
                     Some(command) => self.handle_command(command),
                     None => break,
@@ -174,6 +192,16 @@ impl Task {
         self.count();
         if timeout(FLUSH_DEADLINE, self.flush(&events)).await.is_err() {
             tracing::debug!("control did not take the last events");
+        }
+    }
+
+    /// Tells control what machines use. A control that is away or behind is told less, and nothing is kept for it.
+    fn tell_samples(&mut self, events: &mpsc::Sender<FromBroker>) {
+        let samples: Vec<MachineSample> = std::mem::take(&mut self.samples).into_values().collect();
+        for part in samples.chunks(SAMPLES_AT_ONCE) {
+            if events.try_send(FromBroker::Samples { samples: part.to_vec() }).is_err() {
+                return;
+            }
         }
     }
 
@@ -199,6 +227,7 @@ impl Task {
             Command::Presence { machine, number, sessions, rtt_ms } => {
                 self.state.handle_presence(machine, number, sessions, rtt_ms);
             }
+            Command::Sample(sample) => drop(self.samples.insert(sample.machine, sample)),
             Command::Attach(attach) => self.state.handle_attach(*attach, now()),
             Command::Report(event) => self.state.report(event),
             Command::Retell => self.state.handle_retell(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use rexec_shared::PROTOCOL_VERSION;
+use rexec_shared::broker_link::MachineSample;
 use rexec_shared::close::CloseCode;
 use rexec_shared::limits::{AGENT_TEXT_MAX, SESSIONS_MAX};
 use rexec_shared::pki::MachineName;
@@ -186,6 +187,10 @@ impl Tunnel {
         match message {
             AgentMessage::Hello(_) => return Err(TunnelEnd::SecondHello),
             AgentMessage::Presence(sessions) => self.presence.handle_sessions(sessions),
+            AgentMessage::Sample(sample) => {
+                let MachineName { machine, .. } = self.name;
+                self.registry.sample(MachineSample { machine, tunnel: self.number, sample }).await;
+            }
             AgentMessage::Ping { t } => {
                 self.presence.measured = true;
                 self.say(&BrokerMessage::Pong { t }).await?;

@@ -9,9 +9,12 @@ pub mod logins;
 pub mod machines;
 pub mod me;
 pub mod preferences;
+pub mod samples;
 pub mod sandbox_options;
+pub mod sandbox_wish;
 pub mod sandboxes;
 pub mod setup;
+pub mod snapshots;
 pub mod tickets;
 pub mod volumes;
 
@@ -32,7 +35,7 @@ use crate::error::Problem;
         description = "Accounts, machines and tickets. Every error is `application/problem+json`: see `Problem`. Changing requests that carry the login's cookie also carry the header `X-Rexec-Csrf: 1`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(Problem, events::Hello, events::MachineRemoved, events::SandboxRemoved, sandboxes::Home, preferences::PreferenceChanged)),
+    components(schemas(Problem, events::Hello, events::MachineRemoved, events::SandboxRemoved, crate::samples::NewSamples, sandboxes::Home, preferences::PreferenceChanged)),
     modifiers(&CookieLogin)
 )]
 struct Document;
@@ -62,12 +65,17 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(machines::list_machines))
         .routes(routes!(machines::get_machine, machines::change_machine, machines::remove_machine))
         .routes(routes!(machines::get_machine_broker))
+        .routes(routes!(samples::list_samples))
         .routes(routes!(sandbox_options::get_sandbox_options))
         .routes(routes!(sandboxes::list_sandboxes, sandboxes::create_sandbox))
         .routes(routes!(sandboxes::get_sandbox, sandboxes::change_sandbox, sandboxes::delete_sandbox))
         .routes(routes!(sandboxes::start_sandbox))
         .routes(routes!(sandboxes::stop_sandbox))
         .routes(routes!(sandboxes::restart_sandbox))
+        .routes(routes!(snapshots::fork_sandbox))
+        .routes(routes!(snapshots::create_snapshot))
+        .routes(routes!(snapshots::list_snapshots))
+        .routes(routes!(snapshots::change_snapshot, snapshots::delete_snapshot))
         .routes(routes!(volumes::list_volumes))
         .routes(routes!(volumes::delete_volume))
         .routes(routes!(join_tokens::list_join_tokens, join_tokens::create_join_token))

@@ -36,6 +36,7 @@ use crate::keys::Keys;
 use crate::limits::{BODY_MAX, BROKER_TRIES_AT_ONCE, BROKER_TRY_EVERY, TICKET_EVERY, TICKETS_AT_ONCE};
 use crate::metrics::Metrics;
 use crate::presence::{Live, Refusals};
+use crate::samples::SampleStore;
 use crate::sandboxes::Sandboxes;
 use crate::secret::Vault;
 use crate::settings::Settings;
@@ -73,6 +74,8 @@ pub struct Parts {
     pub feeds: Feeds,
     /// What is known of machines that are online.
     pub live: Live,
+    /// What machines use.
+    pub samples: SampleStore,
     /// Tells event streams.
     pub hub: Hub,
     /// Hashes and checks passwords.

@@ -26,7 +26,7 @@ use crate::server::Server;
 use crate::settings::{Flags, LogFormat, Settings};
 use crate::setup::{self, NewPerson};
 use crate::time::Clock;
-use crate::{api, audit_command, db, words};
+use crate::{api, audit_command, db, health_command, words};
 
 /// The control plane of Rexec: a whole installation in one process.
 ///
@@ -37,7 +37,7 @@ use crate::{api, audit_command, db, words};
 #[command(
     name = "rexec-control",
     version,
-    after_help = "Environment only:\n  DATABASE_URL  sqlite://… or postgres://… [default: SQLite in the data directory]\n  JWT_SECRET    keys every stored token and cookie [default in development: made and kept in the data directory]"
+    after_help = "Environment only:\n  DATABASE_URL  sqlite://… or postgres://… [default: SQLite in the data directory]\n  JWT_SECRET    keys every stored token and cookie [default in development: made and kept in the data directory]\n  DATABASE_URL_FILE, JWT_SECRET_FILE  files whose first line is that"
 )]
 pub struct Cli {
     /// Settings.
@@ -66,6 +66,8 @@ enum Command {
     Audit(AuditCommand),
     /// Print a fresh one-time link that makes the owner's account; earlier links end.
     SetupLink,
+    /// Ask the installation on this machine whether it is ready; the exit code tells a health check.
+    Health,
     /// Print the OpenAPI document of the HTTP API.
     Openapi,
 }
@@ -161,6 +163,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Broker(command) => broker_command::run(&settings, command).await,
             Command::Audit(AuditCommand::Verify(wish)) => audit_verify(&settings, &wish).await,
             Command::SetupLink => setup_link(&settings).await,
+            Command::Health => health_command::run(&settings).await,
             Command::Openapi => Ok(()),
         }
     })

@@ -15,6 +15,7 @@ pub mod revocation;
 pub mod sandbox;
 pub mod sandbox_volume;
 pub mod setup_token;
+pub mod snapshot;
 
 use std::fmt;
 
@@ -87,6 +88,9 @@ pub enum SandboxState {
     /// Its container is being started, and its network closed.
     #[sea_orm(string_value = "starting")]
     Starting,
+    /// What was chosen for it is being installed.
+    #[sea_orm(string_value = "setting_up")]
+    SettingUp,
     /// Its agent was let in and has not dialled yet.
     #[sea_orm(string_value = "enrolling")]
     Enrolling,
@@ -105,6 +109,25 @@ pub enum SandboxState {
     /// Given up: `problem` says why. Starting it tries again.
     #[sea_orm(string_value = "failed")]
     Failed,
+}
+
+/// What a snapshot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize, Deserialize, ToSchema)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))")]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotState {
+    /// It is being made; its sandbox stands still.
+    #[sea_orm(string_value = "saving")]
+    Saving,
+    /// Sandboxes can be made of it.
+    #[sea_orm(string_value = "ready")]
+    Ready,
+    /// It could not be made: `problem` says why.
+    #[sea_orm(string_value = "failed")]
+    Failed,
+    /// It is being removed.
+    #[sea_orm(string_value = "deleting")]
+    Deleting,
 }
 
 /// What a sandbox may reach.

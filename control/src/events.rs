@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 use crate::api::machines::Machine;
 use crate::limits::{EVENT_STREAMS_MAX, EVENTS_BEHIND};
+use crate::samples::NewSamples;
+use crate::sandboxes::snapshots::Snapshot;
 use crate::sandboxes::view::Sandbox;
 
 /// Something that people looking at an organisation should see at once.
@@ -21,6 +23,12 @@ pub enum Event {
     Sandbox(Arc<Sandbox>),
     /// Nothing is left of a sandbox.
     SandboxRemoved(Uuid),
+    /// A snapshot is new or has changed.
+    Snapshot(Arc<Snapshot>),
+    /// Nothing is left of a snapshot.
+    SnapshotRemoved(Uuid),
+    /// What machines use now.
+    Samples(Arc<NewSamples>),
     /// A person prefers something else now; their own streams alone are told.
     Preference {
         /// Who.

@@ -48,6 +48,7 @@ pub async fn keep(app: &App) -> Result<(), ApiError> {
     device::forget_old(app.db(), now).await?;
     enrolment::forget_old(app.db(), now).await?;
     revocation::forget_old(app.db(), now).await?;
+    app.parts().samples.sweep(now);
     sandboxes::life::keep(app).await?;
     Ok(())
 }

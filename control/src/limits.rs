@@ -129,6 +129,9 @@ pub const PREFERENCES_MAX: u64 = 64;
 /// Characters of a preference's key.
 pub const PREFERENCE_KEY_MAX: usize = 64;
 
+/// Machines whose samples are asked for at once: more than a screen shows.
+pub const SAMPLES_ASKED_MAX: usize = 64;
+
 /// Sandboxes of one organisation where the operator said nothing else.
 pub const SANDBOXES_MAX_DEFAULT: u32 = 10;
 
@@ -159,11 +162,23 @@ pub const SANDBOX_LIFE_MIN_S: u32 = 60;
 /// Entries in the list of what a restricted sandbox may reach.
 pub const SANDBOX_ALLOW_MAX: usize = 64;
 
+/// Connections through the proxy of restricted sandboxes, of all of them.
+pub const SANDBOX_PROXY_CONNECTIONS: usize = 2_048;
+
+/// Connections through it of one of them at once: a package manager opens about ten.
+pub const SANDBOX_PROXY_EACH: usize = 128;
+
+/// Snapshots of one organisation.
+pub const SNAPSHOTS_MAX: u64 = 50;
+
 /// Homes of one organisation: those of its sandboxes and as many that were kept again, and never fewer than this.
 pub const SANDBOX_VOLUMES_MIN: u64 = 50;
 
 /// Sandboxes on which something is being done at once; others wait for their turn.
 pub const SANDBOX_STEPS_AT_ONCE: usize = 16;
+
+/// A preset that takes longer than this has failed.
+pub const SANDBOX_SET_UP_MAX: Duration = Duration::from_secs(20 * 60);
 
 /// The token a sandbox's agent is let in with lives this long: the agent is waiting for it.
 pub const SANDBOX_JOIN_LIFE: Duration = Duration::from_secs(120);

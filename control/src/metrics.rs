@@ -34,6 +34,9 @@ pub struct Metrics {
     tickets: Counter,
     enrolled: Counter,
     machines_online: Gauge,
+    machines_sampled: Gauge,
+    machines_cpu: Gauge,
+    machines_memory: Gauge,
     event_streams: Gauge,
     brokers_linked: Gauge,
     sandboxes: SandboxMetrics,
@@ -148,6 +151,9 @@ impl Default for Metrics {
             tickets: Counter::default(),
             enrolled: Counter::default(),
             machines_online: Gauge::default(),
+            machines_sampled: Gauge::default(),
+            machines_cpu: Gauge::default(),
+            machines_memory: Gauge::default(),
             event_streams: Gauge::default(),
             brokers_linked: Gauge::default(),
             sandboxes: SandboxMetrics::new(),
@@ -165,6 +171,21 @@ impl Default for Metrics {
         registry.register("tickets", "Tickets issued", made.tickets.clone());
         registry.register("machines_enrolled", "Machines enrolled", made.enrolled.clone());
         registry.register("machines_online", "Machines whose tunnel is up", made.machines_online.clone());
+        registry.register(
+            "machines_sampled",
+            "Machines that told within a minute what they use",
+            made.machines_sampled.clone(),
+        );
+        registry.register(
+            "machines_cpu_milli",
+            "Thousandths of processors in use on those",
+            made.machines_cpu.clone(),
+        );
+        registry.register(
+            "machines_memory_kib",
+            "KiB of memory in use on those",
+            made.machines_memory.clone(),
+        );
         registry.register("event_streams", "Event streams open", made.event_streams.clone());
         registry.register(
             "brokers_linked",
@@ -239,6 +260,10 @@ fn is_known(method: &Method) -> bool {
 pub async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
     let metrics = app.metrics();
     metrics.machines_online.set(gauge(app.parts().live.count()));
+    let (cpu, memory, machines) = app.parts().samples.in_use(app.now());
+    metrics.machines_sampled.set(gauge(machines));
+    metrics.machines_cpu.set(i64::try_from(cpu).unwrap_or(i64::MAX));
+    metrics.machines_memory.set(i64::try_from(memory).unwrap_or(i64::MAX));
     metrics.event_streams.set(gauge(app.parts().hub.listeners()));
     if let Some(broker) = &app.parts().broker {
         metrics.broker.copy(broker.counts());

@@ -5,6 +5,7 @@ mod m0002_broker;
 mod m0003_transport_reason;
 mod m0004_preference;
 mod m0005_sandbox;
+mod m0006_snapshot;
 
 use sea_orm_migration::prelude::*;
 
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_transport_reason::Migration),
             Box::new(m0004_preference::Migration),
             Box::new(m0005_sandbox::Migration),
+            Box::new(m0006_snapshot::Migration),
         ]
     }
 }

@@ -6,11 +6,11 @@
 
 mod owed;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use rexec_shared::broker_link::FromBroker;
+use rexec_shared::broker_link::{FromBroker, MachineSample};
 use rexec_shared::close::CloseCode;
 use rexec_shared::limits::{AGENT_TEXT_MAX, SESSIONS_MAX};
 use rexec_shared::tunnel::{SessionInfo, TransportReason};
@@ -27,6 +27,7 @@ use crate::auth::rate::{Budgets, Rate};
 use crate::db;
 use crate::entity::{MachineKind, machine};
 use crate::events::Event;
+use crate::samples::{NewSamples, Point};
 use crate::scope::Scope;
 use crate::words;
 
@@ -80,6 +81,12 @@ impl Live {
         known.sessions = sessions;
         known.rtt_ms = rtt_ms.or(known.rtt_ms);
         Some(known.organisation)
+    }
+
+    /// Whose machine it is, if this tunnel of its stands.
+    fn whose(&self, machine: Uuid, tunnel: i64) -> Option<Uuid> {
+        let machines = self.machines.read().unwrap_or_else(PoisonError::into_inner);
+        machines.get(&machine).filter(|known| known.tunnel == tunnel).map(|known| known.organisation)
     }
 
     /// Forgets `machine`, unless a newer tunnel than `tunnel` has spoken.
@@ -275,6 +282,10 @@ pub async fn take_from(app: &App, broker: Option<Uuid>, message: FromBroker) -> 
                 None => Ok(()),
             }
         }
+        FromBroker::Samples { samples } => {
+            take_samples(app, &samples);
+            Ok(())
+        }
         FromBroker::Stream { machine, session, user, login, address, outcome } => {
             stream(app, machine, &Viewer { session, user, login, address, outcome }).await
         }
@@ -286,6 +297,23 @@ pub async fn take_from(app: &App, broker: Option<Uuid>, message: FromBroker) -> 
                 note(app, Scope::of(org), &Actor::dialler(machine, &address), deed).await?;
             }
             Ok(())
+        }
+    }
+}
+
+/// Keeps what machines say they use, if their tunnel is the one that stands, and tells those who look.
+fn take_samples(app: &App, samples: &[MachineSample]) {
+    let now = app.now();
+    let mut told: BTreeMap<Uuid, BTreeMap<Uuid, Point>> = BTreeMap::new();
+    for MachineSample { machine, tunnel, sample } in samples {
+        let Some(organisation) = app.parts().live.whose(*machine, number(*tunnel)) else { continue };
+        if let Some(point) = app.parts().samples.learn(*machine, *sample, now) {
+            told.entry(organisation).or_default().insert(*machine, point);
+        }
+    }
+    for (organisation, points) in told {
+        if app.parts().hub.has_listeners(organisation) {
+            app.parts().hub.tell(organisation, Event::Samples(NewSamples { at: now, points }.into()));
         }
     }
 }

@@ -16,9 +16,12 @@ pub mod images;
 mod inside;
 pub mod life;
 pub mod next;
+pub mod presets;
+pub mod proxy;
 pub mod reconcile;
 pub mod rows;
 pub mod settings;
+pub mod snapshots;
 mod step;
 pub mod view;
 
@@ -55,6 +58,8 @@ struct State {
     /// What the engine last said; none: it does not answer, and why.
     health: Option<Result<Health, String>>,
     progress: HashMap<Uuid, Progress>,
+    /// Whether the proxy of restricted ones listens.
+    proxy: bool,
 }
 
 impl Sandboxes {
@@ -96,6 +101,15 @@ impl Sandboxes {
 
     fn learn_health(&self, health: Result<Health, String>) {
         self.lock().health = Some(health);
+    }
+
+    /// Whether there can be restricted ones: their proxy listens.
+    pub fn has_proxy(&self) -> bool {
+        self.lock().proxy
+    }
+
+    fn set_proxy(&self, listens: bool) {
+        self.lock().proxy = listens;
     }
 
     /// What is told of the step being taken.

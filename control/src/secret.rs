@@ -46,6 +46,8 @@ pub enum Purpose {
     UserCode,
     /// The credential of a broker that stands alone.
     Broker,
+    /// What a restricted sandbox shows to its proxy.
+    Egress,
 }
 
 impl Purpose {
@@ -57,6 +59,7 @@ impl Purpose {
             Self::DeviceCode => b"rexec-device-code-v1\0",
             Self::UserCode => b"rexec-user-code-v1\0",
             Self::Broker => b"rexec-broker-v1\0",
+            Self::Egress => b"rexec-egress-v1\0",
         }
     }
 }

@@ -35,6 +35,7 @@ use crate::keys::{Keys, KeysError};
 use crate::limits::{HEAD_DEADLINE, HEAD_MAX, HEADERS_MAX, SHUTDOWN_GRACE};
 use crate::metrics::Metrics;
 use crate::presence::{self, Live, Refusals};
+use crate::samples::SampleStore;
 use crate::sandboxes::engine::Engine;
 use crate::sandboxes::{self, Sandboxes};
 use crate::settings::Settings;
@@ -133,6 +134,8 @@ impl Server {
         }
         tasks.spawn(housekeeping::run(app.clone()));
         tasks.spawn(sandboxes::reconcile::run(app.clone()));
+        tasks.spawn(sandboxes::proxy::run(app.clone()));
+        tasks.spawn(sandboxes::snapshots::run(app.clone()));
         tasks.spawn(broker_identity::keep_young(app.clone(), made.web));
         let door = Connections::new(&app.settings().trusted_proxies);
         tasks.spawn(accept(listener, door, app::router(&app, more), app.parts().ending.clone()));
@@ -230,6 +233,7 @@ async fn make(
         broker_tries: app::broker_tries(),
         feeds,
         live: Live::default(),
+        samples: SampleStore::default(),
         hub: Hub::default(),
         sign_ins: crate::auth::sign_in::SignInLimits::default(),
         code_tries: std::sync::Mutex::new(app::code_tries()),

@@ -154,6 +154,16 @@ pub enum SettingsError {
     /// Not a web address.
     #[error("REXEC_PUBLIC_URL `{0}` must be http:// or https:// with a host and without a path")]
     PublicUrl(Url),
+    /// A file that should hold a secret.
+    #[error("{name}_FILE: {file}: {why}")]
+    SecretFile {
+        /// The setting.
+        name: String,
+        /// The file.
+        file: String,
+        /// What is wrong.
+        why: String,
+    },
     /// Only these two databases.
     #[error("DATABASE_URL must begin with sqlite: or postgres://")]
     DatabaseUrl,
@@ -173,10 +183,10 @@ impl Settings {
         let settings = Self {
             listen: SocketAddr::new(flags.rexec_bind, flags.port),
             public_url: flags.rexec_public_url.clone(),
-            database_url: secret_from_env("DATABASE_URL").unwrap_or_else(|| sqlite_in(&data_dir)),
+            database_url: secret_from_env("DATABASE_URL")?.unwrap_or_else(|| sqlite_in(&data_dir)),
             data_dir,
             environment: flags.rexec_env,
-            jwt_secret: secret_from_env("JWT_SECRET"),
+            jwt_secret: secret_from_env("JWT_SECRET")?,
             tunnel_listen: flags.rexec_tunnel_addr,
             tunnel_public: flags.rexec_tunnel_public.clone(),
             embedded_broker: flags.rexec_embedded_broker,
@@ -247,13 +257,52 @@ fn beside_this_binary() -> PathBuf {
     std::env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from)).unwrap_or_default()
 }
 
-fn secret_from_env(name: &str) -> Option<Secret<String>> {
-    std::env::var(name).ok().filter(|value| !value.is_empty()).map(Secret::new)
+/// The variable `name`, or the first line of the file that the variable `name_FILE` names.
+fn secret_from_env(name: &str) -> Result<Option<Secret<String>>, SettingsError> {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    secret(name, set(name), set(&format!("{name}_FILE")))
+}
+
+fn secret(
+    name: &str,
+    value: Option<String>,
+    file: Option<String>,
+) -> Result<Option<Secret<String>>, SettingsError> {
+    let Some(file) = file else { return Ok(value.map(Secret::new)) };
+    let refused = |why: String| SettingsError::SecretFile { name: name.to_owned(), file: file.clone(), why };
+    if value.is_some() {
+        return Err(refused(format!("{name} is set, too: set one of them")));
+    }
+    let text = std::fs::read_to_string(&file).map_err(|error| refused(error.to_string()))?;
+    let line = text.lines().next().unwrap_or_default().trim();
+    if line.is_empty() {
+        Err(refused("its first line is empty".to_owned()))
+    } else {
+        Ok(Some(Secret::new(line.to_owned())))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_comes_from_a_file_or_from_the_environment_and_never_from_both() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("secret");
+        let file = || Some(path.display().to_string());
+        std::fs::write(&path, "  first line \nsecond\n").expect("written");
+        let read = secret("JWT_SECRET", None, file()).expect("good").expect("one");
+        assert_eq!(read.expose(), "first line");
+        let both = secret("JWT_SECRET", Some("x".to_owned()), file()).map(|_| ()).unwrap_err().to_string();
+        assert!(both.contains("JWT_SECRET is set, too"), "{both}");
+        std::fs::write(&path, "\n").expect("written");
+        assert!(secret("JWT_SECRET", None, file()).is_err());
+        let gone =
+            secret("DATABASE_URL", None, Some("/nowhere".to_owned())).map(|_| ()).unwrap_err().to_string();
+        assert!(gone.contains("DATABASE_URL_FILE: /nowhere"), "{gone}");
+        assert!(secret("JWT_SECRET", None, None).expect("good").is_none());
+    }
 
     fn settings() -> Settings {
         Settings {

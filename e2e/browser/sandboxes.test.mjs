@@ -7,7 +7,7 @@ import { arch, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { by, launch, pageOf, person, signIn, shows } from './lib/browser.mjs';
-import { Installation, programs, ROOT } from './lib/installation.mjs';
+import { freePort, Installation, programs, ROOT } from './lib/installation.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const engine = process.env.REXEC_TEST_DOCKER;
@@ -25,7 +25,7 @@ before(async () => {
   // The agent by the name that it has in a release.
   agents = mkdtempSync(join(tmpdir(), 'rexec-agents-'));
   symlinkSync(join(programs(), 'rexec-agent'), join(agents, `rexec-agent-linux-${arch() === 'arm64' ? 'arm64' : 'amd64'}`));
-  const more = { REXEC_DOWNLOAD_DIR: agents, REXEC_SANDBOX_ENGINE: engine, REXEC_SANDBOX_IMAGES: `${IMAGE},rexec-test/busybox:1`, REXEC_BIND: '0.0.0.0' };
+  const more = { REXEC_DOWNLOAD_DIR: agents, REXEC_SANDBOX_ENGINE: engine, REXEC_SANDBOX_IMAGES: `${IMAGE},rexec-test/busybox:1`, REXEC_BIND: '0.0.0.0', REXEC_SANDBOX_PROXY_PORT: `${await freePort()}` };
   installation = await Installation.start({ host: '0.0.0.0', name: 'localhost', more });
 });
 
@@ -44,9 +44,11 @@ after(async () => {
       }
     }
   }
+  for (const id of snapshots) docker('rmi', '-f', `rexec-snapshot:${id}`);
 });
 
 const made = new Set();
+const snapshots = new Set();
 
 async function picture(page, name) {
   const dir = join(ROOT, 'e2e/shots');
@@ -90,6 +92,48 @@ test('made with a few clicks, typed into, stopped, started, deleted', { skip }, 
     await row.getByRole('button', { name: /More for/ }).click();
     await by(page, action).click();
   };
+  // What it uses is seen within seconds, and over the last quarter of an hour.
+  await row.locator('[data-testid="usage"] .number').first().waitFor({ timeout: 20_000 });
+  await picture(page, 'usage');
+  await choose('usage-machine');
+  await by(page, 'usage-dialog').getByText('Memory').waitFor();
+  await picture(page, 'usage-dialog');
+  await page.keyboard.press('Escape');
+
+  // A snapshot, and another one made of it.
+  await choose('snapshot-sandbox');
+  await by(page, 'snapshot-name').fill('golden');
+  await picture(page, 'snapshot');
+  await by(page, 'take-snapshot').click();
+  await page.locator('[data-testid="snapshot-state"][data-state="ready"]').waitFor({ timeout: 20_000 });
+  for (const one of await page.evaluate(() => fetch('/api/snapshots').then((answer) => answer.json()))) snapshots.add(one.id);
+  await picture(page, 'snapshot-ready');
+  await page.keyboard.press('Escape');
+  await by(page, 'new-sandbox').click();
+  await page.getByText('A snapshot').click();
+  await by(page, 'snapshot-golden').locator('label').click();
+  await picture(page, 'of-snapshot');
+  await page.evaluate(axe);
+  const found = await page.evaluate(() => window.axe.run());
+  assert.deepEqual(found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`), []);
+  await by(page, 'sandbox-name').fill('second');
+  await page.getByText('A list').click();
+  await by(page, 'create-sandbox').click();
+  await page.getByText('List at least one host').waitFor();
+  await by(page, 'sandbox-allow').fill('pypi.org, localhost');
+  await page.getByText('is no host').waitFor();
+  await picture(page, 'restricted');
+  await by(page, 'sandbox-allow').fill('pypi.org, *.pythonhosted.org');
+  await by(page, 'create-sandbox').click();
+  await page.waitForURL(/\/m\//, { timeout: 30_000, waitUntil: 'commit' });
+  const second = /\/m\/([^/]+)/.exec(page.url())[1];
+  made.add(second);
+  await page.waitForFunction((id) => window.__rexec?.state()?.machine === id && window.__rexec.state().status === 'running', second);
+  await page.keyboard.type('echo by-${http_proxy##*@}\n');
+  await shows(page, 'by-rexec.internal:');
+  await page.goto(`${installation.origin}/`);
+  await row.waitFor();
+
   await choose('stop-sandbox');
   await row.getByText('Stopped').waitFor();
   await choose('start-sandbox');

@@ -39,6 +39,10 @@ pub struct Options {
     pub embedded_broker: bool,
     /// The Docker engine it makes sandboxes on; with one, control and broker listen where containers reach them.
     pub engine: Option<String>,
+    /// Sandboxes it lets an organisation have; none: as where nobody said a number.
+    pub sandboxes_max: Option<u32>,
+    /// Directory of presets of its sandboxes.
+    pub presets: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -49,6 +53,8 @@ impl Default for Options {
             disk_bytes: None,
             embedded_broker: true,
             engine: None,
+            sandboxes_max: None,
+            presets: None,
         }
     }
 }
@@ -61,6 +67,7 @@ pub struct Installation {
     options: Options,
     port: u16,
     tunnel_port: u16,
+    proxy_port: u16,
     disk: Option<Disk>,
     dir: TempDir,
 }
@@ -82,9 +89,18 @@ impl Installation {
         let dir = tempfile::Builder::new().prefix("rexec-e2e-").tempdir()?;
         let disk = options.disk_bytes.map(|bytes| Disk::mount(dir.path(), bytes)).transpose()?;
         let (port, tunnel_port) = (free_port(options.host)?, free_port(options.host)?);
+        let proxy_port = free_port(options.host)?;
         let origin = format!("http://{}:{port}", options.host);
-        let mut made =
-            Self { control: None, owner: Api::new(&origin), options, port, tunnel_port, disk, dir };
+        let mut made = Self {
+            control: None,
+            owner: Api::new(&origin),
+            options,
+            port,
+            tunnel_port,
+            proxy_port,
+            disk,
+            dir,
+        };
         made.place_agent()?;
         made.start_control()?;
         made.make_owner()?;
@@ -253,11 +269,18 @@ impl Installation {
             .env("REXEC_DATA_DIR", self.data_dir())
             .env("REXEC_TUNNEL_ADDR", format!("{listen}:{}", self.tunnel_port))
             .env("REXEC_SANDBOX_ENGINE", self.options.engine.as_deref().unwrap_or("none"))
+            .env("REXEC_SANDBOX_PROXY_PORT", self.proxy_port.to_string())
             .env("REXEC_SANDBOX_IMAGES", "rexec-test/*")
             .env("REXEC_EMBEDDED_BROKER", self.options.embedded_broker.to_string())
             .env("REXEC_DOWNLOAD_DIR", self.dir.path().join("agents"))
             .env("REXEC_LOG", &self.options.log)
             .env("REXEC_LOG_FORMAT", "text");
+        if let Some(most) = self.options.sandboxes_max {
+            command.env("REXEC_SANDBOX_MAX", most.to_string());
+        }
+        if let Some(presets) = &self.options.presets {
+            command.env("REXEC_SANDBOX_PRESETS", presets);
+        }
         Ok(command)
     }
 

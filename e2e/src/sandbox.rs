@@ -1,5 +1,6 @@
 //! Sandboxes of an installation, as a person has them made.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -36,8 +37,28 @@ impl Ground {
     /// # Errors
     /// When there is no engine or control does not become ready.
     pub fn start() -> Result<Self> {
+        Self::start_with(Options::default())
+    }
+
+    /// Starts one that lets an organisation have so many sandboxes.
+    ///
+    /// # Errors
+    /// As [`Ground::start`].
+    pub fn with_at_most(sandboxes: u32) -> Result<Self> {
+        Self::start_with(Options { sandboxes_max: Some(sandboxes), ..Options::default() })
+    }
+
+    /// Starts one with an operator's presets.
+    ///
+    /// # Errors
+    /// As [`Ground::start`].
+    pub fn with_presets(directory: &Path) -> Result<Self> {
+        Self::start_with(Options { presets: Some(directory.to_owned()), ..Options::default() })
+    }
+
+    fn start_with(options: Options) -> Result<Self> {
         let engine = std::env::var(DOCKER_ENV).context(DOCKER_ENV)?;
-        let installation = Installation::start_with(Options { engine: Some(engine), ..Options::default() })?;
+        let installation = Installation::start_with(Options { engine: Some(engine), ..options })?;
         Ok(Self { installation })
     }
 
@@ -65,6 +86,21 @@ impl Ground {
     /// When it does not become ready.
     pub fn make(&self, image: &str, more: Value) -> Result<Uuid> {
         let id = self.ask(image, more)?;
+        self.until(id, "ready")?;
+        Ok(id)
+    }
+
+    /// Asks for one made of a snapshot, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn make_of(&self, snapshot: Uuid, more: Value) -> Result<Uuid> {
+        let mut wish =
+            json!({ "snapshot": snapshot, "cpus_milli": 500, "memory_mb": 256, "network": "open" });
+        for (name, value) in more.as_object().context("no object")? {
+            wish[name] = value.clone();
+        }
+        let id = id_of(&self.owner().post("/api/sandboxes", &wish)?.ok()?)?;
         self.until(id, "ready")?;
         Ok(id)
     }

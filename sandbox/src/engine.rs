@@ -34,6 +34,7 @@ pub(crate) enum Kind {
     Agent,
     Network,
     Home,
+    Snapshot,
 }
 
 impl Kind {
@@ -44,6 +45,7 @@ impl Kind {
             Self::Agent => "agent",
             Self::Network => "network",
             Self::Home => "home",
+            Self::Snapshot => "snapshot",
         }
     }
 }

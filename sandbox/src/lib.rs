@@ -23,6 +23,8 @@ mod found;
 mod image;
 mod lifecycle;
 mod network;
+mod run;
+mod snapshot;
 mod spec;
 mod volume;
 
@@ -33,5 +35,6 @@ pub use error::{EngineError, ErrorKind};
 pub use found::{Container, Found, Sample};
 pub use image::Pull;
 pub use rexec_shared::sandbox::{Admission, Egress, EgressMode, Protocol, Reach};
+pub use snapshot::{SnapshotSize, snapshot_image};
 pub use spec::{HardenedSpec, Limits, Wish};
 pub use volume::FoundVolume;

@@ -76,10 +76,13 @@ impl Engine {
         let body = self.guard_body(id, agent, rules);
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         within(DEADLINE, self.docker().create_container(Some(options), body)).await?;
-        let guarded = self.run_guard(&name).await;
+        let guarded = self.run_helper(&name, DEADLINE).await;
         let removal = RemoveContainerOptionsBuilder::default().force(true).build();
         gone(within(DEADLINE, self.docker().remove_container(&name, Some(removal))).await)?;
-        guarded
+        let refused = |said| {
+            EngineError::new(ErrorKind::Refused, &format!("the sandbox's network was not closed: {said}"))
+        };
+        guarded?.map(drop).map_err(refused)
     }
 
     fn guard_body(&self, id: Uuid, agent: &AgentVolume, rules: String) -> ContainerCreateBody {
@@ -108,19 +111,20 @@ impl Engine {
         }
     }
 
-    async fn run_guard(&self, name: &str) -> Result<(), EngineError> {
+    /// Starts a helper and waits for its end: what it said if it ended well, or as the inner error if it did not.
+    pub(crate) async fn run_helper(
+        &self,
+        name: &str,
+        most: Duration,
+    ) -> Result<Result<String, String>, EngineError> {
         within(DEADLINE, self.docker().start_container(name, None::<StartContainerOptions>)).await?;
         let mut waiting = self.docker().wait_container(name, None::<WaitContainerOptions>);
         let ended = async { Ok::<_, EngineError>(waiting.next().await) };
-        match within(DEADLINE, ended).await? {
-            Some(Ok(exit)) if exit.status_code == 0 => Ok(()),
+        match within(most, ended).await? {
+            Some(Ok(exit)) if exit.status_code == 0 => Ok(Ok(self.said_by(name).await)),
             // bollard makes an error of an exit code that is not 0.
             Some(Ok(_) | Err(bollard::errors::Error::DockerContainerWaitError { .. })) | None => {
-                let said = self.said_by(name).await;
-                Err(EngineError::new(
-                    ErrorKind::Refused,
-                    &format!("the sandbox's network was not closed: {said}"),
-                ))
+                Ok(Err(self.said_by(name).await))
             }
             Some(Err(error)) => Err(error.into()),
         }

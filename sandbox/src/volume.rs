@@ -49,6 +49,7 @@ impl Engine {
     /// # Errors
     /// When a container still has it, or the engine does not answer.
     pub async fn remove_volume(&self, id: Uuid) -> Result<(), EngineError> {
+        self.remove_copies(id).await?;
         gone(within(DEADLINE, self.docker().remove_volume(&home_name(id), None::<RemoveVolumeOptions>)).await)
     }
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::close::CloseCode;
-use crate::tunnel::{SessionInfo, TransportReason};
+use crate::tunnel::{Sample, SessionInfo, TransportReason};
 
 /// Broker → control.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,6 +77,11 @@ pub enum FromBroker {
         /// Round trip broker–agent, milliseconds.
         rtt_ms: Option<f64>,
     },
+    /// What machines use, the newest of each. Those that control has no room for are lost.
+    Samples {
+        /// Of which, and what.
+        samples: Vec<MachineSample>,
+    },
     /// A viewer's stream was opened or refused: for the audit.
     Stream {
         /// The machine.
@@ -105,6 +110,17 @@ pub enum FromBroker {
         /// What it was told.
         code: CloseCode,
     },
+}
+
+/// What one machine uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineSample {
+    /// The machine.
+    pub machine: Uuid,
+    /// The number of the tunnel it said so on.
+    pub tunnel: u64,
+    /// What it says.
+    pub sample: Sample,
 }
 
 /// Control → broker.

@@ -6,6 +6,7 @@
 //!
 //! `docs/PROTOCOL.md` tells the wire in prose; the modules here are the authority for numbers and layouts.
 
+pub mod address;
 pub mod backoff;
 pub mod broker_link;
 pub mod close;

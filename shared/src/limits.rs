@@ -76,3 +76,6 @@ pub const AGENT_TEXT_MAX: usize = 256;
 pub const CERT_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Age at which an agent renews its certificate.
 pub const CERT_RENEW: Duration = Duration::from_secs(8 * 3600);
+
+/// How often an agent says what its machine uses.
+pub const SAMPLE_EVERY: Duration = Duration::from_secs(5);

@@ -13,6 +13,8 @@ pub const ADMISSION_MAX: usize = 4 * 1024;
 pub const EGRESS_ENV: &str = "REXEC_EGRESS";
 /// Set to anything, tells the agent that its machine is a sandbox: its home is [`HOME`] whatever the image says.
 pub const SANDBOX_ENV: &str = "REXEC_SANDBOX";
+/// Set to the address of an HTTP proxy, tells the agent what the shells' `HTTP_PROXY` and its like are.
+pub const PROXY_ENV: &str = "REXEC_SANDBOX_PROXY";
 /// Most exceptions of one [`Egress`].
 pub const REACH_MAX: usize = 64;
 /// Where a sandbox's home is mounted.

@@ -73,6 +73,28 @@ pub enum TransportCause {
     Unknown,
 }
 
+/// What a machine uses, over the last seconds. Figures that a system does not give are 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sample {
+    /// Processor time, thousandths of one processor.
+    pub cpu_milli: u32,
+    /// Thousandths of processors it has.
+    pub cpu_max_milli: u32,
+    /// Memory in use, KiB; caches that can be given back are not.
+    pub memory_kib: u32,
+    /// Memory it has, KiB.
+    pub memory_max_kib: u32,
+    /// Received, KiB a second.
+    pub received_kib_s: u32,
+    /// Sent, KiB a second.
+    pub sent_kib_s: u32,
+    /// Disk in use, MiB.
+    pub disk_mib: u32,
+    /// Disk it has, MiB.
+    pub disk_max_mib: u32,
+}
+
 /// The agent's first words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
@@ -153,6 +175,7 @@ pub enum AgentMessage {
     Presence(Vec<SessionInfo>),
     Pong { t: u64 },
     Ping { t: u64 },
+    Sample(Sample),
 }
 
 impl AgentMessage {
@@ -163,6 +186,7 @@ impl AgentMessage {
             0x42 => Self::Presence(json::<Sessions>(frame)?.sessions),
             0x43 => Self::Pong { t: json::<Time>(frame)?.t },
             0x44 => Self::Ping { t: json::<Time>(frame)?.t },
+            0x45 => Self::Sample(json(frame)?),
             _ => return Ok(None),
         }))
     }
@@ -174,6 +198,7 @@ impl AgentMessage {
             Self::Presence(sessions) => put_json(out, 0x42, &Sessions { sessions: sessions.clone() }),
             Self::Pong { t } => put_json(out, 0x43, &Time { t: *t }),
             Self::Ping { t } => put_json(out, 0x44, &Time { t: *t }),
+            Self::Sample(sample) => put_json(out, 0x45, sample),
         }
     }
 }

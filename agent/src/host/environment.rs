@@ -45,6 +45,13 @@ pub(super) fn environment(
     env
 }
 
+/// What leads programs through the proxy of a sandbox that has one, in the forms they look for.
+pub(super) fn proxied(proxy: &str) -> BTreeMap<String, String> {
+    let ways = ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"].map(|name| (name, proxy));
+    let around = ["no_proxy", "NO_PROXY"].map(|name| (name, "localhost,127.0.0.1,::1,rexec.internal"));
+    ways.into_iter().chain(around).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
 fn is_taken(name: &str, value: &str) -> bool {
     let locale = name.strip_prefix("LC_").is_some_and(|rest| {
         !rest.is_empty()

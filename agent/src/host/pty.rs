@@ -16,13 +16,14 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use rexec_shared::message::{SignalName, Size, Spec};
+use rexec_shared::sandbox::PROXY_ENV;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use uuid::Uuid;
 
 use super::account::{Account, is_executable};
-use super::environment::environment;
+use super::environment::{environment, proxied};
 use super::sys;
 
 /// One read from the PTY, bytes: the kernel hands out at most 4 KiB at a time.
@@ -201,7 +202,10 @@ pub(super) fn spawn(session: Uuid, spec: &Spec, size: Size) -> anyhow::Result<(P
     sys::reset_ignored_signals();
     let account = Account::of_this_process();
     let host_lang = std::env::var("LANG").ok();
-    let env = environment(&account, session, &spec.env, host_lang.as_deref());
+    let mut env = environment(&account, session, &spec.env, host_lang.as_deref());
+    if let Ok(proxy) = std::env::var(PROXY_ENV) {
+        env.extend(proxied(&proxy));
+    }
     let command = command(spec, &account, &env)?;
     let pair = native_pty_system()
         .openpty(PtySize { rows: size.rows, cols: size.cols, pixel_width: 0, pixel_height: 0 })

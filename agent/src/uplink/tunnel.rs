@@ -24,7 +24,7 @@ use rexec_shared::tunnel::{AgentMessage, BrokerMessage, Hello, SessionInfo, Welc
 use rexec_tunnel::{PathEnd, RecvStream, SendStream, Transport};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{interval, sleep_until, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -33,6 +33,7 @@ use super::dial::End;
 use super::heartbeat::{Due, Heartbeat};
 use super::link::LinkHandle;
 use super::pump;
+use super::sample::{SAMPLE_EVERY, Sampler};
 use super::tls::TlsError;
 use super::transport::send_window;
 use crate::plain_text::machine_facts;
@@ -203,6 +204,9 @@ impl Tunnel {
         let mut sessions = link.sessions.clone();
         let mut heartbeat = Heartbeat::new(Instant::now());
         let mut presence_after = Instant::now();
+        let mut sampler = Sampler::new();
+        let mut sample = interval(SAMPLE_EVERY);
+        sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
         wake.mark_unchanged();
         // What changed between hello and now is told.
         sessions.mark_changed();
@@ -232,6 +236,10 @@ impl Tunnel {
                     self.tell(&AgentMessage::Presence(fitting(list))).await
                 }
                 Some(_) = self.pumps.join_next(), if !self.pumps.is_empty() => { self.size_window(); Ok(()) }
+                _ = sample.tick() => match sampler.sample(Instant::now()) {
+                    Some(sample) => self.tell(&AgentMessage::Sample(sample)).await,
+                    None => Ok(()),
+                },
                 Ok(()) = wake.changed() => {
                     self.dialled.follow_route();
                     heartbeat.handle_wake(Instant::now());

@@ -59,6 +59,8 @@ impl Outbox {
             }
             FromBroker::Stream { .. } | FromBroker::DialRefused { .. } => self.push_other(event),
             FromBroker::Standing { .. } => self.first = Some(event),
+            // They wait nowhere: see `Task::tell_samples`.
+            FromBroker::Samples { .. } => {}
         }
     }
 

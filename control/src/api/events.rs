@@ -53,7 +53,8 @@ pub struct SandboxRemoved {
 const AHEAD: usize = 16;
 
 /// Server-sent events: `hello` with `Hello`, `machine` with `Machine`, `machine_removed` with `MachineRemoved`, `sandbox` with `Sandbox`,
-/// `sandbox_removed` with `SandboxRemoved`, `preference` with `PreferenceChanged` when another page of the caller's wrote one, `signed_out`
+/// `sandbox_removed` with `SandboxRemoved`, `snapshot` with `Snapshot`, `snapshot_removed` with `SandboxRemoved`,
+/// `samples` with `NewSamples`, `preference` with `PreferenceChanged` when another page of the caller's wrote one, `signed_out`
 /// when the login ends; a comment every 15 seconds.
 #[utoipa::path(
     get,
@@ -111,6 +112,9 @@ impl Watch {
             Ok(Event::MachineRemoved(id)) => self.send("machine_removed", &MachineRemoved { id }).await,
             Ok(Event::Sandbox(sandbox)) => self.send("sandbox", &*sandbox).await,
             Ok(Event::SandboxRemoved(id)) => self.send("sandbox_removed", &SandboxRemoved { id }).await,
+            Ok(Event::Snapshot(snapshot)) => self.send("snapshot", &*snapshot).await,
+            Ok(Event::SnapshotRemoved(id)) => self.send("snapshot_removed", &SandboxRemoved { id }).await,
+            Ok(Event::Samples(samples)) => self.send("samples", &*samples).await,
             Ok(Event::Preference { person, key }) if person == self.login.person_id => {
                 self.send("preference", &PreferenceChanged { key: key.to_string() }).await
             }

@@ -375,6 +375,7 @@ pub async fn remove_with(
     };
     audit::append(&tx, scope, now, actor, deed).await?;
     tx.commit().await?;
+    app.parts().samples.forget(id);
     app.parts().hub.tell(scope.organisation(), Event::MachineRemoved(id));
     app.parts().feeds.cut_off(scope.organisation(), id).await;
     if is_sandbox {

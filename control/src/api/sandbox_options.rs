@@ -15,8 +15,9 @@ use crate::entity::SandboxNetwork;
 use crate::error::{ApiError, Problem};
 use crate::limits::{SANDBOX_CPUS_MILLI_MIN, SANDBOX_MEMORY_MB_MIN};
 use crate::sandboxes::images::{ImageRule, shown};
+use crate::sandboxes::presets::{BARE, Preset};
 use crate::sandboxes::rows::{self, POOL};
-use crate::sandboxes::settings::NoEngine;
+use crate::sandboxes::settings::{NoEngine, SandboxSettings};
 use crate::sandboxes::unreachable_control;
 
 /// What can be chosen for a sandbox.
@@ -75,9 +76,9 @@ pub struct SizeOption {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PresetOption {
     /// Its id.
-    pub id: &'static str,
+    pub id: String,
     /// What to show.
-    pub name: &'static str,
+    pub name: String,
 }
 
 /// How many sandboxes and how large.
@@ -183,8 +184,8 @@ pub(super) async fn get_sandbox_options(
         reason,
         images: images(&app).await,
         sizes: SIZES.into_iter().filter(fits).collect(),
-        networks: vec![SandboxNetwork::Open, SandboxNetwork::None],
-        presets: vec![PresetOption { id: "bare", name: "Bare" }],
+        networks: networks(&app),
+        presets: presets(settings),
         limits: SandboxLimits {
             sandboxes_max: settings.count_max,
             in_use: rows::counted(caller.scope()).count(app.db()).await?,
@@ -195,6 +196,22 @@ pub(super) async fn get_sandbox_options(
         },
         pools: pools.into_iter().collect(),
     }))
+}
+
+/// Nothing at all, and what the operator and we have scripts for.
+fn presets(settings: &SandboxSettings) -> Vec<PresetOption> {
+    let bare = PresetOption { id: BARE.to_owned(), name: "Bare".to_owned() };
+    let option = |preset: &Preset| PresetOption { id: preset.id.clone(), name: preset.name.clone() };
+    std::iter::once(bare).chain(settings.presets.iter().map(option)).collect()
+}
+
+/// A restricted network is one with a proxy.
+fn networks(app: &App) -> Vec<SandboxNetwork> {
+    let mut networks = vec![SandboxNetwork::Open, SandboxNetwork::None];
+    if app.parts().sandboxes.has_proxy() {
+        networks.push(SandboxNetwork::Restricted);
+    }
+    networks
 }
 
 async fn images(app: &App) -> Vec<ImageOption> {

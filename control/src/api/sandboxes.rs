@@ -1,7 +1,5 @@
 //! `/api/sandboxes`: machines that are made here. Every change is a wish that is written down at once and fulfilled afterwards.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
@@ -14,51 +12,18 @@ use uuid::Uuid;
 
 use super::machines;
 use super::sandbox_options::{self, Ceilings};
+use super::sandbox_wish::{SandboxWish, checked, idle, image_of, life, pids};
 use crate::app::App;
 use crate::audit::{self, Deed};
 use crate::auth::signed_in::{Right, SignedIn};
 use crate::db;
-use crate::entity::{Desired, SandboxNetwork, SandboxState, machine, sandbox};
+use crate::entity::{Desired, SandboxState, machine, sandbox};
 use crate::error::{ApiError, Problem};
 use crate::extract::{Body, Choices, Params};
-use crate::limits::{
-    SANDBOX_ALLOW_MAX, SANDBOX_IDLE_MIN_S, SANDBOX_LIFE_MIN_S, SANDBOX_PIDS, SANDBOX_PIDS_DEFAULT,
-};
-use crate::sandboxes::rows::{self, Made, New};
-use crate::sandboxes::view::{Allowed, Sandbox};
-use crate::sandboxes::{self, images};
+use crate::sandboxes;
+use crate::sandboxes::rows::{self, Made};
+use crate::sandboxes::view::Sandbox;
 use crate::time::Timestamp;
-use crate::words::{self, NAME_GRAMMAR};
-
-/// The sandbox wanted.
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct SandboxWish {
-    /// Chosen by the caller, so that a repeated request makes no second sandbox.
-    id: Option<Uuid>,
-    /// 1 to 63 of letters, digits, `.`, `_` and `-`, beginning with a letter or digit; made from the image when left out.
-    name: Option<String>,
-    /// One of the images allowed here.
-    image: String,
-    /// Thousandths of a processor.
-    cpus_milli: u32,
-    /// Memory, MiB.
-    memory_mb: u32,
-    /// Processes and threads; 256 when left out.
-    pids: Option<u32>,
-    /// What it may reach.
-    network: SandboxNetwork,
-    /// Where a restricted one may go.
-    #[serde(default)]
-    allow: Vec<Allowed>,
-    /// What is set up in it at first.
-    preset: Option<String>,
-    /// A home that was kept, instead of a fresh one.
-    volume: Option<Uuid>,
-    /// It is deleted after so many seconds.
-    lifetime_s: Option<u32>,
-    /// Without a session for so many seconds it is stopped.
-    idle_stop_s: Option<u32>,
-}
 
 /// What to change of a sandbox; what is left out stays.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -142,7 +107,8 @@ pub(super) async fn create_sandbox(
     caller.demand(Right::ManageMachines)?;
     sandbox_options::demand_enabled(&app)?;
     let (scope, now) = (caller.scope(), app.now());
-    let new = checked(&app, &caller, wish, now)?;
+    let image = image_of(&app, &caller, &wish).await?;
+    let new = checked(&app, &caller, wish, image, now)?;
     let count_max = app.settings().sandboxes.count_max;
     let tx = db::write(app.db()).await?;
     let row = match rows::make(&tx, scope, new, count_max, now).await? {
@@ -157,87 +123,6 @@ pub(super) async fn create_sandbox(
     sandboxes::tell(&app, scope.organisation(), row.id).await?;
     app.parts().sandboxes.wake();
     Ok((StatusCode::ACCEPTED, Json(sandboxes::one(&app, row).await?)))
-}
-
-fn checked(app: &App, caller: &SignedIn, wish: SandboxWish, now: Timestamp) -> Result<New, ApiError> {
-    let settings = &app.settings().sandboxes;
-    if wish.name.as_ref().is_some_and(|name| !words::is_name(name)) {
-        return Err(ApiError::invalid("name", format!("a name is {NAME_GRAMMAR}")));
-    }
-    let allowed =
-        images::is_reference(&wish.image) && settings.images.iter().any(|rule| rule.allows(&wish.image));
-    if !allowed {
-        return Err(ApiError::invalid("image", "sandboxes may not be of this image here").hint(
-            "choose one of /api/sandbox-options, or have the operator add it to REXEC_SANDBOX_IMAGES",
-        ));
-    }
-    if wish.network == SandboxNetwork::Restricted {
-        return Err(ApiError::invalid("network", "`restricted` is not there yet: choose `none` or `open`"));
-    }
-    if !wish.allow.is_empty() {
-        let detail =
-            format!("a list of at most {SANDBOX_ALLOW_MAX} belongs to the network `restricted` alone");
-        return Err(ApiError::invalid("allow", detail));
-    }
-    if wish.preset.as_deref().is_some_and(|preset| preset != "bare") {
-        return Err(ApiError::invalid("preset", "the only preset yet is `bare`"));
-    }
-    let ceilings = Ceilings::of(app);
-    Ok(New {
-        id: wish.id.unwrap_or_else(Uuid::new_v4),
-        name: wish.name,
-        family: images::shown(&wish.image).family,
-        cpus_milli: ceilings.cpus(wish.cpus_milli)?,
-        memory_mb: ceilings.memory(wish.memory_mb)?,
-        pids: pids(wish.pids.unwrap_or(SANDBOX_PIDS_DEFAULT))?,
-        image: wish.image,
-        network: wish.network,
-        allow: wish.allow,
-        volume: wish.volume,
-        expires_at: life(app, wish.lifetime_s)?.map(|life| now.plus(life)),
-        idle_stop_s: idle(app, wish.idle_stop_s)?,
-        made_by: caller.person.id,
-    })
-}
-
-fn pids(wished: u32) -> Result<i32, ApiError> {
-    let within = SANDBOX_PIDS.contains(&wished).then(|| i32::try_from(wished).ok()).flatten();
-    within.ok_or_else(|| {
-        let (least, most) = (SANDBOX_PIDS.start(), SANDBOX_PIDS.end());
-        ApiError::invalid("pids", format!("a sandbox has from {least} to {most} processes"))
-    })
-}
-
-/// How long it lives; 0 and nothing are as long as is allowed.
-fn life(app: &App, wished: Option<u32>) -> Result<Option<Duration>, ApiError> {
-    let most = app.settings().sandboxes.life_max;
-    within("lifetime_s", wished, SANDBOX_LIFE_MIN_S, most)
-}
-
-/// After how many idle seconds it is stopped; 0 and nothing are as late as is allowed.
-fn idle(app: &App, wished: Option<u32>) -> Result<Option<i32>, ApiError> {
-    let most = app.settings().sandboxes.idle_stop_max;
-    let idle = within("idle_stop_s", wished, SANDBOX_IDLE_MIN_S, most)?;
-    Ok(idle.map(|idle| i32::try_from(idle.as_secs()).unwrap_or(i32::MAX)))
-}
-
-fn within(
-    field: &str,
-    wished: Option<u32>,
-    least: u32,
-    most: Option<Duration>,
-) -> Result<Option<Duration>, ApiError> {
-    let Some(wished) = wished.filter(|wished| *wished > 0) else { return Ok(most) };
-    let span = Duration::from_secs(u64::from(wished));
-    if wished < least {
-        return Err(ApiError::invalid(field, format!("at least {least} seconds")));
-    }
-    match most {
-        Some(most) if span > most => {
-            Err(ApiError::invalid(field, format!("at most {} seconds here", most.as_secs())))
-        }
-        Some(_) | None => Ok(Some(span)),
-    }
 }
 
 /// Renames or resizes a sandbox, or changes how long it lives.

@@ -30,6 +30,12 @@ pub struct Model {
     pub allow: Json,
     /// What is set up in it at first.
     pub preset: Option<String>,
+    /// When that was done, well or not.
+    pub set_up_at: Option<Timestamp>,
+    /// The snapshot it was made of.
+    pub snapshot_id: Option<Uuid>,
+    /// When that one's home was copied into its own.
+    pub filled_at: Option<Timestamp>,
     /// Its home.
     pub volume_id: Uuid,
     /// What it should be.

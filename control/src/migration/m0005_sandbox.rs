@@ -56,6 +56,7 @@ fn sandbox() -> TableCreateStatement {
         .col(string("network"))
         .col(json("allow"))
         .col(string_null("preset"))
+        .col(big_integer_null("set_up_at"))
         .col(uuid("volume_id"))
         .col(string("desired"))
         .col(string("state"))

@@ -30,6 +30,7 @@ pub(super) fn newness(message: &FromBroker) -> Option<(Uuid, Newness)> {
         FromBroker::TunnelDown { machine, tunnel, .. } => Some((*machine, (*tunnel, true))),
         FromBroker::Standing { .. }
         | FromBroker::Presence { .. }
+        | FromBroker::Samples { .. }
         | FromBroker::Stream { .. }
         | FromBroker::DialRefused { .. } => None,
     }

@@ -5,14 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::stream::{BoxStream, StreamExt as _};
-use rexec_sandbox::{AgentVolume, Endpoint, EngineError, ErrorKind, HardenedSpec, Limits, Wish};
-use rexec_shared::sandbox::{Admission, Egress};
+use rexec_sandbox::{
+    AgentVolume, Endpoint, EngineError, ErrorKind, HardenedSpec, Limits, SnapshotSize, Wish,
+};
+use rexec_shared::sandbox::{Admission, Egress, PROXY_ENV};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::engine::{Answer, Engine, Found, Health, Spec};
 use super::next::Container;
 use super::view::Progress;
+use crate::limits::SANDBOX_SET_UP_MAX;
 
 /// A Docker engine.
 #[derive(Debug)]
@@ -104,7 +107,7 @@ impl Engine for Docker {
                 home: spec.home,
                 agent: self.agent().await?,
                 dns: spec.dns.clone(),
-                env: Vec::new(),
+                env: spec.proxy.iter().map(|proxy| (PROXY_ENV.to_owned(), proxy.expose().clone())).collect(),
             };
             self.engine().await?.create(&HardenedSpec::new(wish)).await
         })
@@ -127,6 +130,19 @@ impl Engine for Docker {
 
     fn admit<'a>(&'a self, id: Uuid, admission: &'a Admission) -> Answer<'a, ()> {
         Box::pin(async move { self.engine().await?.admit(id, admission).await })
+    }
+
+    fn run<'a>(
+        &'a self,
+        id: Uuid,
+        script: &'a str,
+        env: (&'a str, &'a str),
+        told: &'a mut (dyn FnMut(String) + Send),
+    ) -> Answer<'a, i64> {
+        Box::pin(async move {
+            let argv = ["/bin/sh", "-c", script];
+            self.engine().await?.run(id, &argv, &[env], SANDBOX_SET_UP_MAX, told).await
+        })
     }
 
     fn stop(&self, id: Uuid, grace: Duration) -> Answer<'_, ()> {
@@ -159,6 +175,24 @@ impl Engine for Docker {
             let found = self.engine().await?.inspect(id).await?;
             Ok(found.map_or(Container::Missing, |found| container(found.container)))
         })
+    }
+
+    fn snapshot(&self, sandbox: Uuid, home: Uuid, snapshot: Uuid) -> Answer<'_, SnapshotSize> {
+        Box::pin(async move {
+            let agent = self.agent().await?;
+            self.engine().await?.snapshot(sandbox, home, snapshot, &agent).await
+        })
+    }
+
+    fn fill_home(&self, snapshot: Uuid, home: Uuid) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let agent = self.agent().await?;
+            self.engine().await?.copy_home(snapshot, home, &agent).await.map(drop)
+        })
+    }
+
+    fn remove_snapshot(&self, snapshot: Uuid) -> Answer<'_, ()> {
+        Box::pin(async move { self.engine().await?.remove_snapshot(snapshot).await })
     }
 
     fn remove_volume(&self, id: Uuid) -> Answer<'_, ()> {

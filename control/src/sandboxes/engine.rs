@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use rexec_sandbox::{EngineError, Limits};
+use rexec_sandbox::{EngineError, Limits, SnapshotSize};
 use rexec_shared::sandbox::{Admission, Egress};
 use uuid::Uuid;
 
 use super::next::Container;
 use super::view::Progress;
+use crate::secret::Secret;
 
 /// What is to be made.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct Spec {
     pub home: Uuid,
     /// Whom it asks for names.
     pub dns: Vec<IpAddr>,
+    /// The proxy that is its only way out.
+    pub proxy: Option<Secret<String>>,
 }
 
 /// A container of this installation.
@@ -70,6 +73,14 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     fn guard<'a>(&'a self, id: Uuid, egress: &'a Egress) -> Answer<'a, ()>;
     /// Gives its agent the line it waits for.
     fn admit<'a>(&'a self, id: Uuid, admission: &'a Admission) -> Answer<'a, ()>;
+    /// Runs a script in it as a POSIX shell does, with this environment, and tells each line it says; its exit code.
+    fn run<'a>(
+        &'a self,
+        id: Uuid,
+        script: &'a str,
+        env: (&'a str, &'a str),
+        told: &'a mut (dyn FnMut(String) + Send),
+    ) -> Answer<'a, i64>;
     /// Ends it, by force after `grace`.
     fn stop(&self, id: Uuid, grace: Duration) -> Answer<'_, ()>;
     /// Removes container and network.
@@ -80,6 +91,12 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     fn list(&self) -> Answer<'_, Vec<Found>>;
     /// One container.
     fn inspect(&self, id: Uuid) -> Answer<'_, Container>;
+    /// Saves what a sandbox and its home are.
+    fn snapshot(&self, sandbox: Uuid, home: Uuid, snapshot: Uuid) -> Answer<'_, SnapshotSize>;
+    /// Makes a home what a snapshot's was.
+    fn fill_home(&self, snapshot: Uuid, home: Uuid) -> Answer<'_, ()>;
+    /// Removes a snapshot.
+    fn remove_snapshot(&self, snapshot: Uuid) -> Answer<'_, ()>;
     /// Removes a home nobody has.
     fn remove_volume(&self, id: Uuid) -> Answer<'_, ()>;
     /// Removes networks of sandboxes that have no container and are not among `keep`.

@@ -7,6 +7,7 @@ use rexec_shared::sandbox::{Egress, EgressMode, Protocol, REACH_MAX, Reach};
 use url::{Host, Url};
 
 use super::engine::Engine;
+use super::proxy;
 use crate::app::App;
 use crate::auth::host::INSIDE_HOST;
 use crate::entity::SandboxNetwork;
@@ -97,6 +98,11 @@ pub(crate) async fn egress(
         for addr in resolve(&tunnel, engine).await? {
             let by = |protocol| Reach { addr: addr.ip(), protocol, port: addr.port() };
             reach.extend([by(Protocol::Udp), by(Protocol::Tcp)]);
+        }
+    }
+    if network == SandboxNetwork::Restricted {
+        for addr in resolve(&proxy::authority(app), engine).await? {
+            reach.push(Reach { addr: addr.ip(), protocol: Protocol::Tcp, port: addr.port() });
         }
     }
     let mode = match network {

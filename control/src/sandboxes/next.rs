@@ -4,7 +4,7 @@
 //! names one step. Every step leads on from whatever a crash left behind: nothing here remembers what was done before.
 //!
 //! ```text
-//!  no container ── Create ──▶ created ── Start ──▶ running ── Admit ──▶ (agent enrols, dials) ── Settle(Ready)
+//!  no container ── Create ──▶ created ── Start ──▶ running ── SetUp, Admit ──▶ (agent enrols, dials) ── Settle(Ready)
 //!                                 ▲                   │ died
 //!                                 └───── Start ───────┘            desired deleted: Remove ──▶ Forget
 //! ```
@@ -21,6 +21,8 @@ pub struct Row {
     pub desired: Desired,
     /// What it was last known to be.
     pub state: SandboxState,
+    /// Whether a preset is still to be run in it.
+    pub to_set_up: bool,
     /// When its agent was last given a token.
     pub admitted_at: Option<Timestamp>,
     /// When the agent took one.
@@ -49,6 +51,8 @@ pub enum Step {
     Create,
     /// Start the container.
     Start,
+    /// Close its network, then run its preset.
+    SetUp,
     /// Close its network, then let its agent in with a fresh token.
     Admit,
     /// Stop the container.
@@ -71,6 +75,7 @@ impl Step {
         match self {
             Self::Create => Some(SandboxState::Creating),
             Self::Start => Some(SandboxState::Starting),
+            Self::SetUp => Some(SandboxState::SettingUp),
             Self::Admit => Some(SandboxState::Enrolling),
             Self::Stop => Some(SandboxState::Stopping),
             Self::Remove | Self::Forget => Some(SandboxState::Deleting),
@@ -111,6 +116,9 @@ fn towards_running(row: &Row, found: Container, online: bool, now: Timestamp) ->
 }
 
 fn towards_ready(row: &Row, online: bool, now: Timestamp) -> Step {
+    if row.to_set_up {
+        return Step::SetUp;
+    }
     let Some(admitted) = row.admitted_at else { return Step::Admit };
     match row.enrolled_at {
         Some(_) if online => settle(row, SandboxState::Ready),
@@ -133,14 +141,14 @@ fn settle(row: &Row, state: SandboxState) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use SandboxState::{Enrolling, Failed, Ready, Starting, Stopped, Stopping, Waiting};
+    use SandboxState::{Enrolling, Failed, Ready, SettingUp, Starting, Stopped, Stopping, Waiting};
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
     const PAST: Timestamp = Timestamp(999_999_000);
     const LONG_AGO: Timestamp = Timestamp(1_000);
 
     fn row(desired: Desired, state: SandboxState) -> Row {
-        Row { desired, state, admitted_at: None, enrolled_at: None, failures: 0 }
+        Row { desired, state, to_set_up: false, admitted_at: None, enrolled_at: None, failures: 0 }
     }
 
     fn let_in(admitted: Timestamp, enrolled: Option<Timestamp>, state: SandboxState) -> Row {
@@ -160,6 +168,10 @@ mod tests {
             (up(Waiting), Created, false, Step::Start),
             (up(Ready), Ended, false, Step::Start),
             (up(Starting), Running, false, Step::Admit),
+            // A preset comes before the agent, and after a crash in the middle of it again.
+            (Row { to_set_up: true, ..up(Starting) }, Running, false, Step::SetUp),
+            (Row { to_set_up: true, ..up(SettingUp) }, Running, false, Step::SetUp),
+            (Row { to_set_up: true, ..up(SettingUp) }, Ended, false, Step::Start),
             (let_in(PAST, None, Enrolling), Running, false, Step::Wait(Some(PAST.plus(SANDBOX_JOIN_LIFE)))),
             (let_in(LONG_AGO, None, Enrolling), Running, false, Step::Admit),
             (let_in(PAST, Some(PAST), Enrolling), Running, true, Step::Settle(Ready)),
@@ -205,8 +217,9 @@ mod tests {
         // A model of the engine and the agent: each step does what it says, and every state must come to rest.
         for desired in [Desired::Running, Desired::Stopped, Desired::Deleted] {
             for found in [Container::Missing, Container::Created, Container::Running, Container::Ended] {
-                for state in [Waiting, Starting, Enrolling, Ready, Stopping, Stopped] {
+                for state in [Waiting, Starting, SettingUp, Enrolling, Ready, Stopping, Stopped] {
                     comes_to_rest(row(desired, state), found);
+                    comes_to_rest(Row { to_set_up: true, ..row(desired, state) }, found);
                 }
             }
         }
@@ -214,7 +227,7 @@ mod tests {
 
     fn comes_to_rest(mut row: Row, mut found: Container) {
         let mut online = false;
-        for _ in 0..8 {
+        for _ in 0..9 {
             let step = next(&row, found, online, NOW);
             row.state = step.state().unwrap_or(row.state);
             match step {
@@ -223,6 +236,7 @@ mod tests {
                     found = Container::Running;
                     (row.admitted_at, row.enrolled_at, online) = (None, None, false);
                 }
+                Step::SetUp => row.to_set_up = false,
                 Step::Admit => (row.admitted_at, row.enrolled_at, online) = (Some(NOW), Some(NOW), true),
                 Step::Stop => (found, online) = (Container::Ended, false),
                 Step::Remove => (found, online) = (Container::Missing, false),

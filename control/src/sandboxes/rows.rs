@@ -44,6 +44,10 @@ pub struct New {
     pub network: SandboxNetwork,
     /// Where a restricted one may go.
     pub allow: Vec<Allowed>,
+    /// What is set up in it at first.
+    pub preset: Option<String>,
+    /// The snapshot it is made of.
+    pub snapshot: Option<Uuid>,
     /// A home that was kept.
     pub volume: Option<Uuid>,
     /// When it is deleted by itself.
@@ -95,7 +99,11 @@ pub async fn make(
         pids: Set(new.pids),
         network: Set(new.network),
         allow: Set(json!(new.allow)),
-        preset: Set(None),
+        preset: Set(new.preset),
+        // What a snapshot has in its root was set up already; a home that was kept is filled.
+        set_up_at: Set(new.snapshot.map(|_| now)),
+        snapshot_id: Set(new.snapshot),
+        filled_at: Set(new.volume.map(|_| now)),
         volume_id: Set(volume_id),
         desired: Set(Desired::Running),
         state: Set(SandboxState::Waiting),

@@ -10,10 +10,13 @@ use url::Url;
 pub use rexec_sandbox::Endpoint as EngineAddress;
 
 use super::images::{DEFAULT_IMAGES, ImageRule};
+use super::presets::{self, BadPresets, Preset};
 use crate::limits::{SANDBOX_CPUS_MILLI_MAX_DEFAULT, SANDBOX_MEMORY_MB_MAX_DEFAULT, SANDBOXES_MAX_DEFAULT};
 
 /// Where Docker listens unless it was told otherwise.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+/// Where HTTP proxies listen.
+const SANDBOX_PROXY_PORT: u16 = 3128;
 
 /// Settings of sandboxes that may be given as flags.
 #[derive(Debug, Clone, Args)]
@@ -38,6 +41,12 @@ pub struct SandboxFlags {
     /// Alpine and Fedora].
     #[arg(long, env = "REXEC_SANDBOX_IMAGES", value_delimiter = ',', global = true)]
     pub rexec_sandbox_images: Vec<String>,
+    /// Directory of presets: scripts that set a sandbox up, one in each `id.sh`, beside those that come with Rexec.
+    #[arg(long, env = "REXEC_SANDBOX_PRESETS", global = true)]
+    pub rexec_sandbox_presets: Option<PathBuf>,
+    /// Port of the proxy through which sandboxes with a restricted network reach what is on their list.
+    #[arg(long, env = "REXEC_SANDBOX_PROXY_PORT", default_value_t = SANDBOX_PROXY_PORT, global = true)]
+    pub rexec_sandbox_proxy_port: u16,
     /// Sandboxes of one organisation.
     #[arg(long, env = "REXEC_SANDBOX_MAX", default_value_t = SANDBOXES_MAX_DEFAULT, global = true)]
     pub rexec_sandbox_max: u32,
@@ -68,6 +77,10 @@ pub struct SandboxSettings {
     pub dns: Vec<IpAddr>,
     /// What they may be of.
     pub images: Vec<ImageRule>,
+    /// What can be set up in them.
+    pub presets: Vec<Preset>,
+    /// Port of the proxy of restricted ones.
+    pub proxy_port: u16,
     /// How many an organisation has.
     pub count_max: u32,
     /// Thousandths of a processor of one.
@@ -100,6 +113,9 @@ pub enum BadSandboxSetting {
         "REXEC_SANDBOX_ENGINE is tcp://: set REXEC_SANDBOX_ENGINE_TLS to the directory of ca.pem, cert.pem and key.pem"
     )]
     NoTls,
+    /// A preset.
+    #[error(transparent)]
+    Presets(#[from] BadPresets),
     /// An image.
     #[error("REXEC_SANDBOX_IMAGES has `{0}`, which is no image reference")]
     Image(String),
@@ -114,6 +130,8 @@ impl Default for SandboxSettings {
             tunnel: None,
             dns: Vec::new(),
             images: DEFAULT_IMAGES.iter().filter_map(|image| ImageRule::parse(image)).collect(),
+            presets: presets::built_in(),
+            proxy_port: SANDBOX_PROXY_PORT,
             count_max: SANDBOXES_MAX_DEFAULT,
             cpus_milli_max: SANDBOX_CPUS_MILLI_MAX_DEFAULT,
             memory_mb_max: SANDBOX_MEMORY_MB_MAX_DEFAULT,
@@ -135,6 +153,11 @@ impl SandboxFlags {
             control_url: self.rexec_sandbox_control_url.clone(),
             tunnel: self.rexec_sandbox_tunnel.clone(),
             dns: self.rexec_sandbox_dns.clone(),
+            presets: match &self.rexec_sandbox_presets {
+                Some(directory) => presets::with_those_in(directory)?,
+                None => presets::built_in(),
+            },
+            proxy_port: self.rexec_sandbox_proxy_port,
             count_max: self.rexec_sandbox_max,
             cpus_milli_max: self.rexec_sandbox_cpus_milli_max,
             memory_mb_max: self.rexec_sandbox_memory_mb_max,

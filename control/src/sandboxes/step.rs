@@ -1,29 +1,33 @@
 //! One sandbox brought as far as it goes without waiting: each step of [`super::next`] is taken here.
 
+mod problem;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use rexec_sandbox::{EngineError, ErrorKind, Limits};
+use rexec_sandbox::{EngineError, ErrorKind, Limits, snapshot_image};
 use rexec_shared::sandbox::Admission;
 use sea_orm::sea_query::Expr;
 use sea_orm::{DbErr, EntityTrait as _};
-use serde_json::Value;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use self::problem::{NOT_SET_UP, is_hopeless, not_set_up, problem_of};
 use super::engine::{Engine, Spec};
 use super::next::{Row, Step, next};
+use super::presets::{AROUND, SCRIPT_ENV};
 use super::view::{Progress, SandboxProblem};
-use super::{inside, rows};
+use super::{inside, proxy, rows};
 use crate::app::App;
 use crate::db;
 use crate::enrolment::{self, NewJoinToken};
 use crate::entity::sandbox::Column;
-use crate::entity::{SandboxState, machine, sandbox};
+use crate::entity::{SandboxNetwork, SandboxState, SnapshotState, machine, sandbox, snapshot};
 use crate::error::ApiError;
 use crate::events::Event;
 use crate::limits::{SANDBOX_JOIN_LIFE, SANDBOX_STOP_GRACE};
 use crate::scope::Scope;
+use crate::secret::Secret;
 use crate::time::Timestamp;
 
 /// Steps in a row; the longest way, from a container that must be stopped to a prompt, has fewer.
@@ -60,6 +64,9 @@ enum StepError {
     Database(#[from] DbErr),
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// The snapshot it is made of is being made.
+    #[error("its snapshot is being made")]
+    NotYet,
     /// Somebody wishes for something else by now.
     #[error("something else is wished for")]
     Stale,
@@ -90,13 +97,12 @@ pub(super) async fn drive(app: &App, engine: &Arc<dyn Engine>, id: Uuid, failure
         let mut work = Work { app, engine, row };
         match work.take(step).await {
             Ok(()) | Err(StepError::Stale) => {}
+            Err(StepError::NotYet) => return Driven { rest: Rest::Until(None), ..driven },
             Err(error) => {
                 tracing::warn!(sandbox = %id, ?step, %error, "a step of a sandbox failed");
-                let at = app
-                    .parts()
-                    .sandboxes
-                    .progress(id)
-                    .map_or_else(|| step.state(), |_| Some(SandboxState::Pulling));
+                // Only a pull, which is the first half of making it, says how far it is.
+                let is_pull = step == Step::Create && app.parts().sandboxes.progress(id).is_some();
+                let at = if is_pull { Some(SandboxState::Pulling) } else { step.state() };
                 app.parts().sandboxes.set_progress(id, None);
                 return Driven { rest: work.failed(at, &error).await, ..driven };
             }
@@ -109,7 +115,8 @@ pub(super) async fn drive(app: &App, engine: &Arc<dyn Engine>, id: Uuid, failure
 fn rest_after(error: &StepError) -> Rest {
     match error {
         StepError::Engine(error) if is_away(error) => Rest::Away,
-        StepError::Stale => Rest::Until(None),
+        // Whoever is done with what it waits for wakes everybody.
+        StepError::Stale | StepError::NotYet => Rest::Until(None),
         StepError::Engine(_) | StepError::Database(_) | StepError::Api(_) => Rest::Failed,
     }
 }
@@ -120,7 +127,8 @@ fn is_away(error: &EngineError) -> bool {
 
 /// Whether the container ended although nobody ended it.
 fn died(row: &sandbox::Model) -> bool {
-    matches!(row.state, SandboxState::Enrolling | SandboxState::Ready) && row.started_at.is_some()
+    matches!(row.state, SandboxState::SettingUp | SandboxState::Enrolling | SandboxState::Ready)
+        && row.started_at.is_some()
 }
 
 async fn look(
@@ -142,6 +150,7 @@ pub(super) fn known(row: &sandbox::Model, failures: u32) -> Row {
     Row {
         desired: row.desired,
         state: row.state,
+        to_set_up: row.preset.is_some() && row.set_up_at.is_none(),
         admitted_at: row.admitted_at,
         enrolled_at: row.enrolled_at,
         failures,
@@ -153,6 +162,7 @@ impl Work<'_> {
         match step {
             Step::Create => self.create().await,
             Step::Start => self.start().await,
+            Step::SetUp => self.set_up().await,
             Step::Admit => self.admit().await,
             Step::Stop => {
                 self.become_state(SandboxState::Stopping, &[]).await?;
@@ -167,36 +177,99 @@ impl Work<'_> {
     }
 
     async fn create(&mut self) -> Result<(), StepError> {
-        if !self.engine.has_image(&self.row.image).await? {
-            self.pull().await?;
-        }
+        let image = self.image().await?;
         self.become_state(SandboxState::Creating, &[]).await?;
+        self.fill().await?;
         let machine = machine::Entity::find_by_id(self.row.id).one(self.app.db()).await?;
         let spec = Spec {
             id: self.row.id,
             hostname: machine.map(|machine| machine.name).unwrap_or_default(),
-            image: self.row.image.clone(),
+            image,
             limits: limits_of(&self.row),
             home: self.row.volume_id,
             dns: inside::dns(self.app).await,
+            proxy: (self.row.network == SandboxNetwork::Restricted)
+                .then(|| Secret::new(proxy::url(self.app, self.row.id))),
         };
         self.engine.create(&spec).await?;
+        Ok(())
+    }
+
+    /// The image that is on the engine: the one it is of, fetched if need be, or its snapshot's, once that is made.
+    async fn image(&mut self) -> Result<String, StepError> {
+        let Some(id) = self.row.snapshot_id else {
+            if !self.engine.has_image(&self.row.image).await? {
+                self.pull().await?;
+            }
+            return Ok(self.row.image.clone());
+        };
+        let snapshot = snapshot::Entity::find_by_id(id).one(self.app.db()).await?;
+        let image = snapshot_image(id);
+        let missing = |said: String| EngineError { kind: ErrorKind::ImageMissing, said };
+        match snapshot.map(|snapshot| (snapshot.state, snapshot.problem)) {
+            Some((SnapshotState::Saving, _)) => Err(StepError::NotYet),
+            Some((SnapshotState::Ready, _)) if self.engine.has_image(&image).await? => Ok(image),
+            Some((SnapshotState::Failed, why)) => {
+                let why = why.unwrap_or_default();
+                Err(missing(format!("the snapshot it is made of could not be made: {why}")).into())
+            }
+            Some((SnapshotState::Ready | SnapshotState::Deleting, _)) | None => {
+                Err(missing("the snapshot it is made of is gone".to_owned()).into())
+            }
+        }
+    }
+
+    /// Copies the snapshot's home into its own, once.
+    async fn fill(&self) -> Result<(), StepError> {
+        if let (Some(snapshot), None) = (self.row.snapshot_id, self.row.filled_at) {
+            self.engine.fill_home(snapshot, self.row.volume_id).await?;
+            self.write(&[(Column::FilledAt, Expr::value(self.app.now()))]).await?;
+        }
         Ok(())
     }
 
     /// Fetches the image, and gives up when something else is wished for meanwhile.
     async fn pull(&mut self) -> Result<(), StepError> {
         self.become_state(SandboxState::Pulling, &[]).await?;
-        let id = self.row.id;
-        let (said, mut heard) = watch::channel(Progress::default());
-        self.app.parts().sandboxes.set_progress(id, Some(Progress::default()));
-        let image = self.row.image.clone();
+        let (said, heard) = watch::channel(Progress::default());
         let mut told = |progress: Progress| drop(said.send_replace(progress));
-        let mut pull = self.engine.pull(&image, &mut told);
+        let pull = self.engine.pull(&self.row.image, &mut told);
+        Ok(self.while_told(pull, heard).await??)
+    }
+
+    /// Runs the preset once. One that fails is told, and keeps nobody out.
+    async fn set_up(&mut self) -> Result<(), StepError> {
+        self.become_state(SandboxState::SettingUp, &[]).await?;
+        self.guard().await?;
+        let presets = &self.app.settings().sandboxes.presets;
+        let preset = presets.iter().find(|preset| Some(&preset.id) == self.row.preset.as_ref());
+        let mut values = vec![(Column::SetUpAt, Expr::value(self.app.now()))];
+        if let Some(preset) = preset {
+            let (said, heard) = watch::channel(Progress::default());
+            let mut told = |line| drop(said.send_replace(Progress { detail: Some(line), percent: None }));
+            let env = (SCRIPT_ENV, preset.script.as_str());
+            let run = self.engine.run(self.row.id, AROUND, env, &mut told);
+            let ended = self.while_told(run, heard.clone()).await?;
+            let last = heard.borrow().detail.clone();
+            if let Some(problem) = not_set_up(&preset.name, ended, last)? {
+                values.push((Column::Problem, Expr::value(Some(serde_json::json!(problem)))));
+            }
+        }
+        self.write(&values).await
+    }
+
+    /// Waits for what takes long and says how far it is; gives up when something else is wished for meanwhile.
+    async fn while_told<T>(
+        &self,
+        mut work: impl Future<Output = T> + Unpin,
+        mut heard: watch::Receiver<Progress>,
+    ) -> Result<T, StepError> {
+        let id = self.row.id;
+        self.app.parts().sandboxes.set_progress(id, Some(Progress::default()));
         let mut tick = tokio::time::interval(PULL_TOLD);
         loop {
             tokio::select! {
-                done = &mut pull => return Ok(done?),
+                done = &mut work => return Ok(done),
                 _ = tick.tick() => {
                     let current = sandbox::Entity::find_by_id(id).one(self.app.db()).await?;
                     if current.is_none_or(|current| current.generation != self.row.generation) {
@@ -229,12 +302,16 @@ impl Work<'_> {
         if self.row.state != SandboxState::Starting {
             self.become_state(SandboxState::Starting, &[]).await?;
         }
-        let egress = inside::egress(self.app, self.engine.as_ref(), self.row.network).await?;
-        self.engine.guard(self.row.id, &egress).await?;
+        self.guard().await?;
         self.become_state(SandboxState::Enrolling, &[]).await?;
         let admission = self.admission().await?;
         self.engine.admit(self.row.id, &admission).await?;
         self.write(&[(Column::AdmittedAt, Expr::value(self.app.now()))]).await
+    }
+
+    async fn guard(&self) -> Result<(), StepError> {
+        let egress = inside::egress(self.app, self.engine.as_ref(), self.row.network).await?;
+        Ok(self.engine.guard(self.row.id, &egress).await?)
     }
 
     async fn admission(&self) -> Result<Admission, StepError> {
@@ -257,7 +334,10 @@ impl Work<'_> {
     }
 
     async fn settle(&mut self, state: SandboxState) -> Result<(), StepError> {
-        self.become_state(state, &[(Column::Problem, rows::problem_value(None))]).await?;
+        // What was set up badly is still so when it is ready.
+        let stays = self.row.problem.as_ref().is_some_and(|problem| problem["code"] == NOT_SET_UP);
+        let solved = [(Column::Problem, rows::problem_value(None))];
+        self.become_state(state, if stays { &[] } else { &solved }).await?;
         if state == SandboxState::Ready && self.row.generation == 1 {
             self.app.metrics().sandbox_ready(self.row.created_at.until(self.app.now()));
         }
@@ -327,43 +407,6 @@ impl Work<'_> {
         }
         if hopeless && written.is_ok() { Rest::Until(None) } else { Rest::Failed }
     }
-}
-
-fn is_hopeless(error: &EngineError) -> bool {
-    matches!(error.kind, ErrorKind::ImageMissing | ErrorKind::PullDenied | ErrorKind::NoSpace)
-}
-
-/// The problem as it is written down.
-fn problem_of(error: &StepError, step: SandboxState) -> Value {
-    let (code, hint) = match error {
-        StepError::Engine(error) => match error.kind {
-            ErrorKind::ImageMissing => ("image_missing", "check the image's name and version"),
-            ErrorKind::PullDenied => (
-                "pull_denied",
-                "the registry lets nobody fetch it: use another image, or have the operator fetch it",
-            ),
-            ErrorKind::NoSpace => {
-                ("no_space", "the engine's disk is full: delete what is not needed, or ask the operator")
-            }
-            ErrorKind::Conflict => {
-                ("conflict", "something else on the engine is in the way; it is tried again")
-            }
-            ErrorKind::Unreachable | ErrorKind::TooSlow => {
-                ("engine_away", "what was begun goes on when the engine is back")
-            }
-            ErrorKind::NotFound | ErrorKind::Refused => ("refused", "the engine refused; it is tried again"),
-        },
-        StepError::Database(_) | StepError::Api(_) | StepError::Stale => {
-            ("internal", "the log says more; it is tried again")
-        }
-    };
-    let detail = match error {
-        StepError::Engine(error) => error.said.clone(),
-        StepError::Database(_) | StepError::Api(_) | StepError::Stale => {
-            "something went wrong on our side".to_owned()
-        }
-    };
-    serde_json::json!(SandboxProblem { code: code.to_owned(), detail, hint: hint.to_owned(), step })
 }
 
 /// How much it may use.

@@ -135,7 +135,7 @@ impl Sandbox {
         let problem: Option<SandboxProblem> =
             row.problem.as_ref().and_then(|problem| serde_json::from_value(problem.clone()).ok());
         Self {
-            steps: steps(row.desired, row.state, problem.as_ref(), progress),
+            steps: steps(row.desired, row.state, row.preset.is_some(), problem.as_ref(), progress),
             docker_run: docker_run(&row, &name),
             allow: serde_json::from_value(row.allow).unwrap_or_default(),
             id: row.id,
@@ -158,11 +158,12 @@ impl Sandbox {
     }
 }
 
-/// The way to a prompt.
-const WAY: [SandboxState; 5] = [
+/// The way to a prompt; without a preset nothing is set up.
+const WAY: [SandboxState; 6] = [
     SandboxState::Pulling,
     SandboxState::Creating,
     SandboxState::Starting,
+    SandboxState::SettingUp,
     SandboxState::Enrolling,
     SandboxState::Ready,
 ];
@@ -170,23 +171,29 @@ const WAY: [SandboxState; 5] = [
 fn steps(
     desired: Desired,
     state: SandboxState,
+    has_preset: bool,
     problem: Option<&SandboxProblem>,
     progress: Option<&Progress>,
 ) -> Vec<StepShown> {
     if desired != Desired::Running {
         return Vec::new();
     }
+    let way: Vec<SandboxState> =
+        WAY.into_iter().filter(|step| has_preset || *step != SandboxState::SettingUp).collect();
+    let set_up_failed = problem.is_some_and(|problem| problem.step == SandboxState::SettingUp);
     let failed = state == SandboxState::Failed;
     let at = if failed { problem.map_or(SandboxState::Creating, |problem| problem.step) } else { state };
-    let here = WAY.iter().position(|step| *step == at);
-    let of = |index: usize| match here {
+    let here = way.iter().position(|step| *step == at);
+    let of = |index: usize, step: SandboxState| match here {
+        // What was set up badly does not keep anybody out.
+        Some(here) if index < here && set_up_failed && step == SandboxState::SettingUp => StepState::Failed,
         Some(here) if index < here || at == SandboxState::Ready => StepState::Done,
         Some(here) if index == here && failed => StepState::Failed,
         Some(here) if index == here => StepState::Now,
         Some(_) | None => StepState::Todo,
     };
     let shown = |(index, step): (usize, &SandboxState)| {
-        let state = of(index);
+        let state = of(index, *step);
         let now = progress.filter(|_| state == StepState::Now);
         StepShown {
             step: *step,
@@ -195,7 +202,7 @@ fn steps(
             percent: now.and_then(|now| now.percent),
         }
     };
-    WAY.iter().enumerate().map(shown).collect()
+    way.iter().enumerate().map(shown).collect()
 }
 
 /// Names and references are within grammars that mean nothing to a shell.
@@ -223,7 +230,7 @@ mod tests {
     use super::*;
 
     fn states(state: SandboxState, problem: Option<&SandboxProblem>) -> Vec<StepState> {
-        steps(Desired::Running, state, problem, None).into_iter().map(|step| step.state).collect()
+        steps(Desired::Running, state, false, problem, None).into_iter().map(|step| step.state).collect()
     }
 
     #[test]
@@ -239,9 +246,13 @@ mod tests {
             step: SandboxState::Creating,
         };
         assert_eq!(states(SandboxState::Failed, Some(&problem)), [Done, Failed, Todo, Todo, Todo]);
-        assert!(steps(Desired::Stopped, SandboxState::Stopped, None, None).is_empty());
+        assert!(steps(Desired::Stopped, SandboxState::Stopped, false, None, None).is_empty());
         let half = Progress { detail: Some("3 of 5 layers".into()), percent: Some(50) };
-        let pulling = steps(Desired::Running, SandboxState::Pulling, None, Some(&half));
+        let pulling = steps(Desired::Running, SandboxState::Pulling, false, None, Some(&half));
         assert_eq!((pulling[0].percent, pulling[1].percent), (Some(50), None));
+        let bad = SandboxProblem { step: SandboxState::SettingUp, ..problem };
+        let ready = steps(Desired::Running, SandboxState::Ready, true, Some(&bad), None);
+        let states: Vec<_> = ready.iter().map(|step| step.state).collect();
+        assert_eq!(states, [Done, Done, Done, Failed, Done, Done], "what was set up badly keeps nobody out");
     }
 }

@@ -10,7 +10,7 @@ use futures_util::stream::BoxStream;
 use rexec_control::sandboxes::engine::{Answer, Engine, Found, Health, Spec};
 use rexec_control::sandboxes::next::Container;
 use rexec_control::sandboxes::view::Progress;
-use rexec_sandbox::{EngineError, ErrorKind, Limits};
+use rexec_sandbox::{EngineError, ErrorKind, Limits, SnapshotSize};
 use rexec_shared::sandbox::{Admission, Egress};
 use uuid::Uuid;
 
@@ -22,6 +22,7 @@ pub(crate) struct FakeEngine(Arc<Mutex<State>>);
 pub(crate) struct State {
     pub(crate) boxes: BTreeMap<Uuid, FakeBox>,
     pub(crate) volumes: BTreeSet<Uuid>,
+    pub(crate) snapshots: BTreeSet<Uuid>,
     /// Images that are not there and cannot be fetched.
     pub(crate) missing: BTreeSet<String>,
     /// Whether it answers nobody.
@@ -141,6 +142,23 @@ impl Engine for FakeEngine {
         })
     }
 
+    fn run<'a>(
+        &'a self,
+        id: Uuid,
+        _: &'a str,
+        (_, preset): (&'a str, &'a str),
+        told: &'a mut (dyn FnMut(String) + Send),
+    ) -> Answer<'a, i64> {
+        told("half way".to_owned());
+        let code = i64::from(preset.contains("exit 3")) * 3;
+        self.call("run", id, move |state| {
+            let found = of(state, id)?;
+            assert!(found.guarded.is_some(), "nothing of a tenant's runs before the network is closed");
+            assert!(found.admissions.is_empty(), "a preset comes before the agent");
+            Ok(code)
+        })
+    }
+
     fn stop(&self, id: Uuid, _: Duration) -> Answer<'_, ()> {
         self.call("stop", id, move |state| {
             of(state, id)?.container = Container::Ended;
@@ -172,6 +190,30 @@ impl Engine for FakeEngine {
     fn inspect(&self, id: Uuid) -> Answer<'_, Container> {
         self.call("inspect", id, move |state| {
             Ok(state.boxes.get(&id).map_or(Container::Missing, |found| found.container))
+        })
+    }
+
+    fn snapshot(&self, sandbox: Uuid, home: Uuid, snapshot: Uuid) -> Answer<'_, SnapshotSize> {
+        self.call("snapshot", sandbox, move |state| {
+            of(state, sandbox)?;
+            assert!(state.volumes.contains(&home), "the home is there");
+            state.snapshots.insert(snapshot);
+            Ok(SnapshotSize { root: 1_000, home: 10 })
+        })
+    }
+
+    fn fill_home(&self, snapshot: Uuid, home: Uuid) -> Answer<'_, ()> {
+        self.call("fill_home", home, move |state| {
+            assert!(state.snapshots.contains(&snapshot), "the snapshot is there");
+            state.volumes.insert(home);
+            Ok(())
+        })
+    }
+
+    fn remove_snapshot(&self, snapshot: Uuid) -> Answer<'_, ()> {
+        self.call("remove_snapshot", snapshot, move |state| {
+            state.snapshots.remove(&snapshot);
+            Ok(())
         })
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use rexec_control::app::App;
 use rexec_control::audit::Actor;
+use rexec_control::sandboxes::presets::Preset;
 use rexec_control::sandboxes::settings::SandboxSettings;
 use rexec_control::secret::Secret;
 use rexec_control::server::Server;
@@ -228,6 +229,14 @@ fn settings(dir: &Path, database_url: String) -> Settings {
             control_url: "http://192.0.2.1:8080".parse().ok(),
             tunnel: Some("192.0.2.1:7443".to_owned()),
             dns: vec![IpAddr::from([192, 0, 2, 53])],
+            proxy_port: 0,
+            presets: [("good", "true"), ("bad", "exit 3")]
+                .map(|(id, script)| Preset {
+                    id: id.to_owned(),
+                    name: id.to_owned(),
+                    script: script.to_owned(),
+                })
+                .to_vec(),
             ..SandboxSettings::default()
         },
     }

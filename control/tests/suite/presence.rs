@@ -1,8 +1,8 @@
 //! Presence: right in every order of events.
 
-use rexec_shared::broker_link::FromBroker;
+use rexec_shared::broker_link::{FromBroker, MachineSample};
 use rexec_shared::close::CloseCode;
-use rexec_shared::tunnel::{SessionInfo, TransportCause, TransportReason};
+use rexec_shared::tunnel::{Sample, SessionInfo, TransportCause, TransportReason};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -38,6 +38,19 @@ fn session() -> SessionInfo {
 
 fn told(agent: &TestAgent, tunnel: u64, sessions: Vec<SessionInfo>) -> FromBroker {
     FromBroker::Presence { machine: agent.machine, tunnel, sessions, rtt_ms: Some(12.5) }
+}
+
+fn uses(agent: &TestAgent, tunnel: u64, cpu_milli: u32) -> FromBroker {
+    let sample = Sample {
+        cpu_milli,
+        cpu_max_milli: 2_000,
+        memory_kib: 64,
+        memory_max_kib: 128,
+        received_kib_s: 1,
+        sent_kib_s: 2,
+        ..Sample::default()
+    };
+    FromBroker::Samples { samples: vec![MachineSample { machine: agent.machine, tunnel, sample }] }
 }
 
 /// A tunnel over TCP, and why.
@@ -77,6 +90,35 @@ on_both_databases! {
         let last = events.expect("machine");
         assert_eq!((&last["online"], &last["sessions"]), (&json!(false), &json!([])));
         assert!(last.get("address").is_none() && last["last_seen_at"].is_string());
+    }
+
+    fn what_a_machine_uses_is_told_to_its_own_organisation_alone(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let agent = ada.enrol("box");
+        let bob = app.signed_in("bob@example.org");
+        let mut events = ada.events();
+        events.expect("hello");
+        app.broker_says(up(&agent, 2));
+        events.expect("machine");
+        let path = format!("/api/samples?machines={}", agent.machine);
+        assert_eq!(ada.get(&path).expect(200).json(), json!([]));
+        // An older tunnel's word counts for nothing.
+        app.broker_says(uses(&agent, 1, 999));
+        app.broker_says(uses(&agent, 2, 500));
+        let told = events.expect("samples");
+        assert_eq!(told["points"], json!({ agent.machine.to_string(): [500, 64, 1, 2, 0] }));
+        let shown = ada.get(&path).expect(200).json();
+        assert_eq!((&shown[0]["machine"], &shown[0]["interval_s"]), (&json!(agent.machine), &json!(5)));
+        assert_eq!((&shown[0]["cpu_max_milli"], &shown[0]["points"]), (&json!(2_000), &json!([[500, 64, 1, 2, 0]])));
+        assert_eq!(bob.get(&path).expect(200).json(), json!([]), "what one may not know of is not there");
+        let many: Vec<String> = (0..65).map(|_| Uuid::new_v4().to_string()).collect();
+        for bad in ["", "x", &many.join(",")] {
+            ada.get(&format!("/api/samples?machines={bad}")).problem(422, "invalid");
+        }
+        let metrics = app.browser().get("/metrics").expect(200).text();
+        assert!(metrics.contains("machines_cpu_milli 500"), "{metrics}");
+        ada.delete(&format!("/api/machines/{}", agent.machine));
+        assert_eq!(ada.get(&path).expect(200).json(), json!([]));
     }
 
     fn after_a_restart_nobody_is_online_until_the_broker_says_so(app) {

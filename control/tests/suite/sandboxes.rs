@@ -214,7 +214,7 @@ on_both_databases! {
         for (field, value) in [
             ("image", json!("evil:1")), ("image", json!("--privileged")), ("name", json!("a b")), ("cpus_milli", json!(50)),
             ("cpus_milli", json!(2_001)), ("memory_mb", json!(32)), ("memory_mb", json!(4_097)), ("pids", json!(8)), ("pids", json!(100_000)),
-            ("network", json!("restricted")), ("network", json!("host")), ("allow", json!([{ "host": "x.example", "port": 443 }])),
+            ("network", json!("host")), ("allow", json!([{ "host": "x.example", "port": 443 }])),
             ("preset", json!("python")), ("lifetime_s", json!(5)), ("idle_stop_s", json!(5)),
         ] {
             let problem = ada.post("/api/sandboxes", &wish_with(json!({ field: value }))).problem(422, "invalid");
@@ -223,6 +223,80 @@ on_both_databases! {
         ada.post("/api/sandboxes", &wish_with(json!({ "volume": Uuid::new_v4() }))).problem(404, "not_found");
         assert_eq!(ada.get("/api/sandboxes").json(), json!([]));
         assert_eq!(ada.get("/api/machines").json(), json!([]));
+    }
+
+    fn a_preset_is_run_once_before_the_agent_is_let_in_and_one_that_fails_keeps_nobody_out(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let offered = ada.get("/api/sandbox-options").json();
+        assert_eq!(offered["presets"], json!([{ "id": "bare", "name": "Bare" }, { "id": "good", "name": "good" }, { "id": "bad", "name": "bad" }]));
+        let runs = |id: Uuid| app.engine.state().calls.iter().filter(|call| **call == ("run", id)).count();
+        let good = id_of(&ada.post("/api/sandboxes", &wish_with(json!({ "preset": "good" }))).expect(202).json());
+        come_up(app, &ada, good, 1, 1);
+        let steps = shown(&ada, good)["steps"].clone();
+        assert_eq!((&steps[3]["step"], &steps[3]["state"]), (&json!("setting_up"), &json!("done")), "{steps}");
+        let bad = id_of(&ada.post("/api/sandboxes", &wish_with(json!({ "preset": "bad" }))).expect(202).json());
+        come_up(app, &ada, bad, 1, 1);
+        let ready = shown(&ada, bad);
+        assert_eq!((&ready["state"], &ready["problem"]["code"]), (&json!("ready"), &json!("not_set_up")), "{ready}");
+        assert_eq!(ready["problem"]["detail"], "bad was not set up (exit code 3): half way");
+        assert_eq!(ready["steps"][3]["state"], "failed");
+        ada.post(&format!("/api/sandboxes/{good}/restart"), &json!({})).expect(202);
+        come_up(app, &ada, good, 2, 2);
+        assert_eq!((runs(good), runs(bad)), (1, 1), "once, whatever comes after");
+    }
+
+    fn a_snapshot_is_made_once_and_sandboxes_are_made_of_it(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        let first = make(&mut ada);
+        come_up(app, &ada, first, 1, 1);
+        let path = format!("/api/sandboxes/{first}/snapshots");
+        let wish = json!({ "id": Uuid::new_v4(), "name": "before" });
+        let asked = ada.post(&path, &wish).expect(202).json();
+        assert_eq!(ada.post(&path, &wish).expect(202).json()["id"], asked["id"], "asking again makes no second one");
+        ada.post(&path, &json!({ "name": "a b" })).problem(422, "invalid");
+        let look = || ada.get("/api/snapshots").json()[0].clone();
+        until("the snapshot is ready", || look()["state"] == "ready");
+        assert_eq!((&look()["home_bytes"], &look()["root_bytes"], &look()["sandbox"]), (&json!(10), &json!(1_000), &json!(first)));
+        let id = asked["id"].as_str().expect("an id").to_owned();
+        let of = json!({ "snapshot": id, "cpus_milli": 1_000, "memory_mb": 256, "network": "open" });
+        let mut both = of.clone();
+        both["image"] = json!("alpine:3.22");
+        ada.clone().post("/api/sandboxes", &both).problem(422, "invalid");
+        let mut ada = ada.clone();
+        ada.post("/api/sandboxes", &wish_with(json!({ "image": format!("rexec-snapshot:{id}") }))).problem(422, "invalid");
+        let second = id_of(&ada.post("/api/sandboxes", &of).expect(202).json());
+        come_up(app, &ada, second, 1, 1);
+        assert_eq!(shown(&ada, second)["image"], "alpine:3.22");
+        let fills = || app.engine.state().calls.iter().filter(|(name, _)| *name == "fill_home").count();
+        assert_eq!(fills(), 1);
+        // A container that was lost is made again, and its home is left alone.
+        app.engine.state().boxes.remove(&second);
+        app.app().parts().sandboxes.wake();
+        until("it is made again", || app.engine.found(second).is_some());
+        assert_eq!(fills(), 1, "what is in its home by now stays");
+        ada.delete(&format!("/api/snapshots/{id}")).problem(409, "snapshot_in_use");
+        let changed = ada.patch(&format!("/api/snapshots/{id}"), &json!({ "name": "golden", "template": true })).expect(200).json();
+        assert_eq!((&changed["name"], &changed["template"]), (&json!("golden"), &json!(true)));
+        ada.delete(&format!("/api/sandboxes/{second}")).expect(202);
+        until("the sandbox is gone", || ada.get(&format!("/api/sandboxes/{second}")).status == 404);
+        ada.delete(&format!("/api/snapshots/{id}")).expect(202);
+        until("the snapshot is gone", || ada.get("/api/snapshots").json() == json!([]));
+        assert!(app.engine.state().snapshots.is_empty());
+    }
+
+    fn a_restricted_one_has_a_list_that_makes_sense(app) {
+        let mut ada = app.signed_in("ada@example.org");
+        until("the proxy listens", || app.app().parts().sandboxes.has_proxy());
+        assert_eq!(ada.get("/api/sandbox-options").json()["networks"], json!(["open", "none", "restricted"]));
+        let restricted = |allow: Value| wish_with(json!({ "network": "restricted", "allow": allow }));
+        let many: Vec<_> = (0..65).map(|n| json!({ "host": format!("x{n}.example"), "port": 443 })).collect();
+        for allow in [json!([]), json!(many), json!([{ "host": "10.0.0.1", "port": 80 }]), json!([{ "host": "x.example", "port": 25 }])] {
+            let problem = ada.post("/api/sandboxes", &restricted(allow.clone())).problem(422, "invalid");
+            assert_eq!(problem["field"], "allow", "{allow}");
+        }
+        let wish = restricted(json!([{ "host": "PyPI.org", "port": 443 }]));
+        let made = ada.post("/api/sandboxes", &wish).expect(202).json();
+        assert_eq!(made["allow"], json!([{ "host": "pypi.org", "port": 443 }]));
     }
 
     fn a_deleted_sandbox_leaves_its_home_or_takes_it_along(app) {

@@ -15,6 +15,7 @@ struct Belongings {
     user_code: String,
     sandbox: String,
     volume: String,
+    snapshot: String,
 }
 
 impl Belongings {
@@ -31,7 +32,11 @@ impl Belongings {
         let (sandbox, volume) = (sandbox("id"), sandbox("volume"));
         // It comes to rest, so that nothing of hers changes by itself from here on.
         crate::sandboxes::until_state(owner, sandbox.parse().expect("an id"), "enrolling");
+        let snapshot =
+            owner.post(&format!("/api/sandboxes/{sandbox}/snapshots"), &json!({})).expect(202).json();
+        let snapshot = snapshot["id"].as_str().expect("an id").to_owned();
         Self {
+            snapshot,
             sandbox,
             volume,
             machine,
@@ -49,16 +54,16 @@ impl Belongings {
             Some("logins") => self.login.clone(),
             Some("sandboxes") => self.sandbox.clone(),
             Some("volumes") => self.volume.clone(),
+            Some("snapshots") => self.snapshot.clone(),
             Some("device") => self.user_code.clone(),
             other => panic!("{} {}: no foreign object of kind {other:?} is tried", route.method, route.path),
         }
     }
 
-    fn all(&self) -> [String; 6] {
-        let Self { join_token, login, user_code, sandbox, volume, .. } = self;
-        let others = [join_token, login, user_code, sandbox, volume].map(String::clone);
-        let [a, b, c, d, e] = others;
-        [self.machine.to_string(), a, b, c, d, e]
+    fn all(&self) -> Vec<String> {
+        let Self { machine, join_token, login, user_code, sandbox, volume, snapshot } = self;
+        let others = [join_token, login, user_code, sandbox, volume, snapshot].map(String::clone);
+        std::iter::once(machine.to_string()).chain(others).collect()
     }
 }
 
@@ -90,6 +95,9 @@ on_both_databases! {
             if route.has_parameter() || route.path == "/api/tickets" {
                 let path = if route.has_parameter() { route.with(&theirs.id_for(&route)) } else { route.path.clone() };
                 eve.send(&route.method, &path, &page, body.as_bytes()).problem(404, "not_found");
+            } else if route.path == "/api/samples" {
+                let asked = format!("{}?machines={}", route.path, theirs.machine);
+                assert_eq!(eve.get(&asked).expect(200).json(), json!([]));
             } else if route.method == "GET" && route.path != "/api/events" {
                 let seen = eve.get(&route.path).expect(200).text();
                 for id in theirs.all() {

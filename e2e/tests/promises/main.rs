@@ -12,6 +12,7 @@
 //! | [`doctor`] | what stands in a machine's way is found and named |
 //! | [`enrolment`] | how a machine comes in: approval, installer, tokens |
 //! | [`storm`] | many agents of a killed broker come back spread, and all of them |
+//! | [`samples`] | what a machine uses is seen within seconds |
 //! | [`secrets`] | no secret in a log, no listening port on a machine |
 
 mod brokers;
@@ -21,6 +22,7 @@ mod enrolment;
 mod evil_broker;
 mod faults;
 mod revocation;
+mod samples;
 mod secrets;
 mod storm;
 mod tickets;

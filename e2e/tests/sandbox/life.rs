@@ -140,16 +140,16 @@ async fn the_same_wish_twice_is_one_sandbox() -> Result<()> {
 }
 
 #[tokio::test]
-async fn ten_at_once_all_become_ready_and_all_go() -> Result<()> {
+async fn twenty_at_once_all_become_ready_and_all_go() -> Result<()> {
     if !can_run(NEEDS) {
         return Ok(());
     }
-    let ground = Ground::start()?;
-    let ids = (0..10)
+    let ground = Ground::with_at_most(20)?;
+    let ids = (0..20)
         .map(|_| ground.ask(BUSYBOX, json!({ "cpus_milli": 200, "memory_mb": 64 })))
         .collect::<Result<Vec<_>>>()?;
     let more = ground.ask(BUSYBOX, json!({}));
-    ensure!(more.is_err_and(|error| error.to_string().contains("limit_reached")), "an eleventh is refused");
+    ensure!(more.is_err_and(|error| error.to_string().contains("limit_reached")), "one more is refused");
     for id in &ids {
         ground.until(*id, "ready")?;
     }

@@ -4,11 +4,19 @@
 //! |---|---|
 //! | [`life`] | made, typed into, stopped, started, deleted; what lies in its home stays |
 //! | [`isolation`] | what a sandbox is not, cannot do and cannot reach |
+//! | [`packaged`] | the installation as an image makes them, too |
+//! | [`preset`] | set up once, seen as it goes |
+//! | [`restricted`] | a network that is a list |
+//! | [`snapshots`] | root and home of a moment, and new ones made of them |
 //! | [`crash`] | control killed at any step: reality is right again soon after |
 
 mod crash;
 mod isolation;
 mod life;
+mod packaged;
+mod preset;
+mod restricted;
+mod snapshots;
 
 use std::time::Duration;
 

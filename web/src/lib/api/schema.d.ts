@@ -149,7 +149,8 @@ export interface paths {
         };
         /**
          * Server-sent events: `hello` with `Hello`, `machine` with `Machine`, `machine_removed` with `MachineRemoved`, `sandbox` with `Sandbox`,
-         *     `sandbox_removed` with `SandboxRemoved`, `preference` with `PreferenceChanged` when another page of the caller's wrote one, `signed_out`
+         *     `sandbox_removed` with `SandboxRemoved`, `snapshot` with `Snapshot`, `snapshot_removed` with `SandboxRemoved`,
+         *     `samples` with `NewSamples`, `preference` with `PreferenceChanged` when another page of the caller's wrote one, `signed_out`
          *     when the login ends; a comment every 15 seconds.
          */
         get: operations["stream_events"];
@@ -369,6 +370,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/samples": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What machines used in the last quarter of an hour; of those that said nothing in it, nothing. */
+        get: operations["list_samples"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sandbox-options": {
         parameters: {
             query?: never;
@@ -423,6 +441,23 @@ export interface paths {
         patch: operations["change_sandbox"];
         trace?: never;
     };
+    "/api/sandboxes/{id}/fork": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes another sandbox that begins as this one is now: by a snapshot, which stays as long as the new one does. */
+        post: operations["fork_sandbox"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sandboxes/{id}/restart": {
         parameters: {
             query?: never;
@@ -434,6 +469,23 @@ export interface paths {
         put?: never;
         /** Stops a sandbox and starts it again. */
         post: operations["restart_sandbox"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sandboxes/{id}/snapshots": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes a snapshot of a sandbox, which stands still for as long as that takes. Events tell when it is done. */
+        post: operations["create_snapshot"];
         delete?: never;
         options?: never;
         head?: never;
@@ -489,6 +541,41 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/api/snapshots": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The snapshots of the organisation, newest first. */
+        get: operations["list_snapshots"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/snapshots/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Deletes a snapshot that no sandbox was made of. */
+        delete: operations["delete_snapshot"];
+        options?: never;
+        head?: never;
+        /** Renames a snapshot, or offers it as a template. */
+        patch: operations["change_snapshot"];
         trace?: never;
     };
     "/api/tickets": {
@@ -673,6 +760,16 @@ export interface components {
              * @description Signal number that killed it, when one did.
              */
             signal?: number | null;
+        };
+        /** @description What to call the fork. */
+        ForkWish: {
+            /**
+             * Format: uuid
+             * @description Chosen by the caller, so that a repeated request makes no second sandbox.
+             */
+            id?: string | null;
+            /** @description As a sandbox's; made from the image when left out. */
+            name?: string | null;
         };
         /** @description A join token just made: the only time the token itself is shown. */
         FreshJoinToken: components["schemas"]["JoinToken"] & {
@@ -867,6 +964,15 @@ export interface components {
             /** @description The person. */
             user: components["schemas"]["User"];
         };
+        /** @description `event: samples`: the newest point of machines of the organisation. */
+        NewSamples: {
+            /** @description When. */
+            at: components["schemas"]["Timestamp"];
+            /** @description By machine, as in `Samples`. */
+            points: {
+                [key: string]: number[];
+            };
+        };
         /** @description An organisation, and what the caller is in it. */
         Org: {
             /**
@@ -951,6 +1057,38 @@ export interface components {
          * @enum {string}
          */
         Role: "owner" | "admin" | "member" | "viewer";
+        /** @description The last quarter of an hour of one machine. */
+        Samples: {
+            /** @description When the last point is of. */
+            at: components["schemas"]["Timestamp"];
+            /**
+             * Format: int32
+             * @description Thousandths of a processor it has.
+             */
+            cpu_max_milli: number;
+            /**
+             * Format: int32
+             * @description MiB of disk it has; 0 where that is not known.
+             */
+            disk_max_mib: number;
+            /**
+             * Format: int64
+             * @description Seconds between two points.
+             */
+            interval_s: number;
+            /**
+             * Format: uuid
+             * @description The machine.
+             */
+            machine: string;
+            /**
+             * Format: int32
+             * @description KiB of memory it has.
+             */
+            memory_max_kib: number;
+            /** @description Oldest first, 180 at most: `[cpu_milli, memory_kib, received_kib_s, sent_kib_s, disk_mib]`, or null where none came. */
+            points: (number[] | null)[];
+        };
         /** @description A container that is a machine: its id is the machine's. */
         Sandbox: {
             /** @description Where a restricted one may go. */
@@ -1117,7 +1255,7 @@ export interface components {
          * @description What a sandbox is, as far as control knows.
          * @enum {string}
          */
-        SandboxState: "waiting" | "pulling" | "creating" | "starting" | "enrolling" | "ready" | "stopping" | "stopped" | "deleting" | "failed";
+        SandboxState: "waiting" | "pulling" | "creating" | "starting" | "setting_up" | "enrolling" | "ready" | "stopping" | "stopped" | "deleting" | "failed";
         /** @description The sandbox wanted. */
         SandboxWish: {
             /** @description Where a restricted one may go. */
@@ -1137,8 +1275,8 @@ export interface components {
              * @description Without a session for so many seconds it is stopped.
              */
             idle_stop_s?: number | null;
-            /** @description One of the images allowed here. */
-            image: string;
+            /** @description One of the images allowed here; not with a snapshot. */
+            image?: string | null;
             /**
              * Format: int32
              * @description It is deleted after so many seconds.
@@ -1160,6 +1298,11 @@ export interface components {
             pids?: number | null;
             /** @description What is set up in it at first. */
             preset?: string | null;
+            /**
+             * Format: uuid
+             * @description A snapshot, root and home, to make it of instead of an image.
+             */
+            snapshot?: string | null;
             /**
              * Format: uuid
              * @description A home that was kept, instead of a fresh one.
@@ -1236,6 +1379,65 @@ export interface components {
              * @description Processes and threads.
              */
             pids: number;
+        };
+        /** @description A snapshot as people and programs see it. */
+        Snapshot: {
+            /** @description When it was asked for. */
+            created_at: components["schemas"]["Timestamp"];
+            /**
+             * Format: int64
+             * @description The home, bytes.
+             */
+            home_bytes?: number | null;
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /** @description Reference of the image that sandbox was made of. */
+            image: string;
+            /** @description What people call it. */
+            name: string;
+            /** @description Why it could not be made. */
+            problem?: string | null;
+            /**
+             * Format: int64
+             * @description The image with all it is made on, bytes.
+             */
+            root_bytes?: number | null;
+            /**
+             * Format: uuid
+             * @description The sandbox it is of, which may be gone.
+             */
+            sandbox: string;
+            /** @description That sandbox's name. */
+            sandbox_name: string;
+            /** @description What it is. */
+            state: components["schemas"]["SnapshotState"];
+            /** @description Offered to everybody who makes a sandbox, beside the images. */
+            template: boolean;
+        };
+        /** @description What to change of a snapshot; what is left out stays. */
+        SnapshotChange: {
+            /** @description Its name. */
+            name?: string | null;
+            /** @description Whether it is offered beside the images. */
+            template?: boolean | null;
+        };
+        /**
+         * @description What a snapshot is.
+         * @enum {string}
+         */
+        SnapshotState: "saving" | "ready" | "failed" | "deleting";
+        /** @description The snapshot wanted. */
+        SnapshotWish: {
+            /**
+             * Format: uuid
+             * @description Chosen by the caller, so that a repeated request makes no second snapshot.
+             */
+            id?: string | null;
+            /** @description 1 to 63 of letters, digits, `.`, `_` and `-`; the sandbox's when left out. */
+            name?: string | null;
         };
         /** @description One step of the way to a prompt. */
         StepShown: {
@@ -2160,6 +2362,37 @@ export interface operations {
             };
         };
     };
+    list_samples: {
+        parameters: {
+            query: {
+                /** @description ids, separated by commas; 64 at most */
+                machines: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Samples"][];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_sandbox_options: {
         parameters: {
             query?: never;
@@ -2357,6 +2590,50 @@ export interface operations {
             };
         };
     };
+    fork_sandbox: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the sandbox */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ForkWish"];
+            };
+        };
+        responses: {
+            /** @description it was made before */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sandbox"];
+                };
+            };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sandbox"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     restart_sandbox: {
         parameters: {
             query?: never;
@@ -2375,6 +2652,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Sandbox"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_snapshot: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the sandbox */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SnapshotWish"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Snapshot"];
                 };
             };
             /** @description a problem */
@@ -2469,6 +2781,98 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_snapshots: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Snapshot"][];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_snapshot: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the snapshot */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_snapshot: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the snapshot */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SnapshotChange"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Snapshot"];
                 };
             };
             /** @description a problem */

@@ -18,6 +18,7 @@ export type Login = Answer<'/api/logins', 'get', 200>[number];
 export type Machine = Answer<'/api/machines', 'get', 200>[number];
 export type Sandbox = Answer<'/api/sandboxes', 'get', 200>[number];
 export type SandboxState = Sandbox['state'];
+export type Snapshot = Answer<'/api/snapshots', 'get', 200>[number];
 export type SandboxOptions = Answer<'/api/sandbox-options', 'get', 200>;
 export type MachineSession = Machine['sessions'][number];
 export type JoinToken = Answer<'/api/join-tokens', 'get', 200>[number];

@@ -4,7 +4,10 @@ export type MachineAction =
   | 'tag'
   | 'remove'
   | 'copy-id'
-  /** The last three to a sandbox alone. */
+  | 'usage'
+  /** The last ones to a sandbox alone. */
   | 'start'
   | 'stop'
-  | 'restart';
+  | 'restart'
+  | 'snapshot'
+  | 'fork';

@@ -17,6 +17,7 @@ export const words: Record<SandboxState, string> = {
   pulling: 'Fetching the image',
   creating: 'Creating',
   starting: 'Starting',
+  setting_up: 'Setting up',
   enrolling: 'Letting its agent in',
   ready: 'Ready',
   stopping: 'Stopping',
@@ -56,6 +57,10 @@ export function menuOf(
     run: () => run(action),
     testid: `${action}-sandbox`,
   });
-  if (sandbox.desired === 'stopped' || sandbox.state === 'failed') return [item('Start', 'start')];
-  return [item('Stop', 'stop'), item('Restart', 'restart')];
+  const copies = sandbox.started_at
+    ? [item('Take a snapshot', 'snapshot'), item('Fork', 'fork')]
+    : [];
+  if (sandbox.desired === 'stopped' || sandbox.state === 'failed')
+    return [item('Start', 'start'), ...copies];
+  return [item('Stop', 'stop'), item('Restart', 'restart'), ...copies];
 }

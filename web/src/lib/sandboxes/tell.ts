@@ -5,6 +5,19 @@ import type { Machine } from '$lib/api/types';
 import { toasts } from '$lib/state/toasts.svelte';
 import { sentence } from '$lib/ui/sentence';
 
+/** Makes another one that begins as this one is now. */
+export async function fork(machine: Machine): Promise<void> {
+  const params = { path: { id: machine.id } };
+  try {
+    const made = await call(
+      api.POST('/api/sandboxes/{id}/fork', { params, body: { id: crypto.randomUUID?.() ?? null } }),
+    );
+    toasts.show({ kind: 'ok', text: `${made.name} begins as ${machine.name} is now` });
+  } catch (thrown) {
+    toasts.failed(`${machine.name} was not forked`, thrown);
+  }
+}
+
 const done = { start: 'starts', stop: 'stops', restart: 'restarts' } as const;
 
 export async function tell(machine: Machine, action: keyof typeof done): Promise<void> {

@@ -4,6 +4,8 @@ import { api, call } from '$lib/api/client';
 import { SharedStream } from '$lib/api/shared-events.svelte';
 import type { ServerEvent } from '$lib/api/sse';
 import type { Machine, Sandbox } from '$lib/api/types';
+import { samples } from './samples.svelte';
+import { snapshots } from './snapshots.svelte';
 
 /** Called when a machine comes online after the first list. */
 export type ArrivalListener = (machine: Machine) => void;
@@ -47,6 +49,7 @@ export class Machines {
         this.sandboxes.clear();
         for (const sandbox of all.sandboxes ?? []) this.sandboxes.set(sandbox.id, sandbox);
         this.#replace(all.machines);
+        samples.clear();
         break;
       }
       case 'machine':
@@ -60,6 +63,15 @@ export class Machines {
         this.sandboxes.set(sandbox.id, sandbox);
         break;
       }
+      case 'snapshot':
+        snapshots.apply(JSON.parse(data));
+        break;
+      case 'snapshot_removed':
+        snapshots.drop(JSON.parse(data).id);
+        break;
+      case 'samples':
+        samples.apply(JSON.parse(data));
+        break;
       case 'sandbox_removed':
         this.sandboxes.delete((JSON.parse(data) as { id: string }).id);
         break;
@@ -94,6 +106,7 @@ export class Machines {
     this.stream.stop();
     this.byId.clear();
     this.sandboxes.clear();
+    snapshots.clear();
     this.#known.clear();
     this.newcomer = undefined;
     this.ready = false;
@@ -115,6 +128,7 @@ export class Machines {
   #put(machine: Machine): void {
     const was = this.byId.get(machine.id)?.online ?? false;
     this.byId.set(machine.id, machine);
+    if (!machine.online) samples.drop(machine.id);
     if (this.newcomer?.id === machine.id) this.newcomer = machine;
     if (!this.ready || was || !machine.online) return;
     if (!this.#known.has(machine.id)) this.newcomer = machine;
@@ -124,6 +138,7 @@ export class Machines {
 
   #drop(id: string): void {
     this.byId.delete(id);
+    samples.drop(id);
     if (this.newcomer?.id === id) this.newcomer = undefined;
   }
 }
