@@ -16,7 +16,8 @@ const KEYS: usize = 200;
 const KEYS_AT_ONCE: usize = 20;
 /// Until the harm is under way.
 const UNDER_WAY: Duration = Duration::from_millis(700);
-/// One keystroke in a hundred may take this long beside the harm: half of what a person takes for instant. `make bench` is stricter: it compares.
+/// One keystroke in a hundred may take this long beside the harm: half of what a person takes for instant; or half as long again as without the harm,
+/// on a machine that is slow by itself. `make bench` is stricter: it compares.
 const ECHO: Duration = Duration::from_millis(50);
 /// A slow uplink, bytes a second: a megabit.
 const SLOW: u64 = 125_000;
@@ -41,11 +42,12 @@ impl Scene<'_> {
             Ok(trips)
         };
         let beside = Times::of(traffic.drive_while(typing).await?);
+        let most = ECHO.max(idle.p99 * 3 / 2);
         self.also.push(Promise::of(
             "a keystroke beside it, p99",
-            format!("≤ {}", told(ECHO)),
+            format!("≤ {}", told(most)),
             format!("{} (idle {})", told(beside.p99), told(idle.p99)),
-            beside.p99 <= ECHO,
+            beside.p99 <= most,
         ));
         self.also.extend(harm.await??);
         Ok(back)

@@ -18,7 +18,8 @@ const SOON: Duration = Duration::from_secs(60);
 const KEYS: usize = 300;
 /// Between two of them.
 const PAUSE: Duration = Duration::from_millis(8);
-/// A typed byte is in the PTY, and the typist has been told, within this, one in a hundred excepted.
+/// A typed byte is in the PTY, and the typist has been told, within this, one in a hundred excepted; or within half as long again as where nobody
+/// has stopped reading, on a machine that is slow by itself.
 const TYPED: Duration = Duration::from_millis(50);
 /// Numbers after the one that had stopped is back: some 340 kB, which the log holds.
 const REST: u64 = 50_000;
@@ -40,10 +41,12 @@ pub(super) async fn stops_reading(api: Api, machine: Uuid) -> Result<Vec<Promise
     let (ratio, lost) = (beside.rate / alone.rate, beside.lost);
     let bulk = format!("{:.0} MB/s (alone {:.0})", beside.rate, alone.rate);
     let typing = format!("{:.1} ms (alone {:.1})", ms(beside.typing), ms(alone.typing));
+    let most = TYPED.max(alone.typing.p99 * 3 / 2);
+    let bar = format!("≤ {} ms", most.as_millis());
     let mut promises = vec![
         Promise::of("the reader's bulk", "≥ 0.7 × alone", bulk, ratio >= 0.7),
         Promise::of("the reader's numbers lost or doubled", 0, lost, lost == 0),
-        Promise::of("typing into the flood, p99", "≤ 50 ms", typing, beside.typing.p99 <= TYPED),
+        Promise::of("typing into the flood, p99", bar, typing, beside.typing.p99 <= most),
     ];
     promises.push(comes_back(stuck, &mut beside).await?);
     Ok(promises)
