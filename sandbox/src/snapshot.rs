@@ -7,6 +7,7 @@ use bollard::query_parameters::{
     CommitContainerOptionsBuilder, CreateContainerOptionsBuilder, ListContainersOptionsBuilder,
     RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
 };
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::agent::{AgentVolume, IN_HELPER};
@@ -19,6 +20,9 @@ use crate::volume::home_name;
 const REPOSITORY: &str = "rexec-snapshot";
 /// Longest copy of a home, and longest commit.
 const COPY_DEADLINE: Duration = Duration::from_secs(30 * 60);
+/// How long it is tried to make a container stand still, and how often.
+const FREEZE_DEADLINE: Duration = Duration::from_secs(20);
+const FREEZE_AGAIN: Duration = Duration::from_millis(100);
 /// What a copy needs of root: to read everything, and to make it over again with its owners and modes.
 const COPY_CAPABILITIES: [&str; 4] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"];
 
@@ -51,11 +55,7 @@ impl Engine {
         let name = container_name(sandbox);
         let runs = self.runs(&name).await?;
         if runs {
-            // It stands still already where a control was killed in the middle of this.
-            match within(DEADLINE, self.docker().pause_container(&name)).await {
-                Err(error) if error.kind == ErrorKind::Conflict || error.said.contains("already paused") => {}
-                other => other?,
-            }
+            self.pause(&name).await?;
         }
         let made = self.save(&name, home, id, agent).await;
         if runs {
@@ -65,6 +65,21 @@ impl Engine {
             }
         }
         made
+    }
+
+    /// Makes a container stand still. The kernel fails to freeze one whose processes come and go just then, so that is tried again.
+    async fn pause(&self, name: &str) -> Result<(), EngineError> {
+        let deadline = Instant::now() + FREEZE_DEADLINE;
+        loop {
+            match within(DEADLINE, self.docker().pause_container(name)).await {
+                // It stands still already where a control was killed in the middle of this.
+                Err(error) if error.said.contains("already paused") => return Ok(()),
+                Err(error) if error.said.contains("freeze") && Instant::now() < deadline => {
+                    sleep(FREEZE_AGAIN).await;
+                }
+                other => return other,
+            }
+        }
     }
 
     async fn save(
