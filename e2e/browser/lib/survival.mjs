@@ -11,10 +11,13 @@ const BACK_MS = 10_000;
 export const becomes = (page, running, timeout) =>
   page.waitForFunction((running) => (window.__rexec.state()?.status === 'running') === running, running, { timeout });
 
-/** Counts, some hundred numbers a second, while another program takes the hash of the next `count` bytes that are typed. */
+/**
+ * Counts, some hundred numbers a second, while another program takes the hash of the next `count` bytes that are typed. The last word has a line of
+ * its own, whatever of the next command is echoed just before it.
+ */
 const countAndHash = (last, count) =>
   `stty -icanon -echo; (exec 9<> <(:); (for ((i = 0; i < ${last}; i++)); do echo "n$i."; read -t 0.004 -u 9; done) & ` +
-  `head -c ${count} | sha256sum; wait); stty icanon echo; echo o''ver`;
+  `head -c ${count} | sha256sum; wait); stty icanon echo; printf '\\no''ver\\n'`;
 
 /**
  * Breaks something in the middle of counting, types while it is broken, mends it, and looks at every number and every typed byte
