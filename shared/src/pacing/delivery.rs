@@ -15,7 +15,7 @@ const WINDOW_MIN: u64 = 16 * 1024;
 /// Window before anything is known, bytes.
 pub(super) const WINDOW_FIRST: u64 = 64 * 1024;
 /// Least time's worth of output kept in flight beyond one round trip: a viewer that parses in steps does not run dry. Else it is half a round trip:
-/// with a whole one the prompt after `^C` came a third later, with a quarter bulk output halved (docs/TRANSPORT.md).
+/// with a whole one more waits before the prompt after `^C`, with a quarter bulk output halved (docs/TRANSPORT.md).
 const SLACK_MIN: Duration = Duration::from_millis(10);
 /// A smallest round trip is believed for between one and two of these: paths change.
 const ROUND_TRIP_AGE: Duration = Duration::from_secs(10);
