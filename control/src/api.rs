@@ -15,6 +15,7 @@ pub mod sandbox_wish;
 pub mod sandboxes;
 pub mod setup;
 pub mod snapshots;
+pub mod snippets;
 pub mod tickets;
 pub mod volumes;
 
@@ -35,7 +36,7 @@ use crate::error::Problem;
         description = "Accounts, machines and tickets. Every error is `application/problem+json`: see `Problem`. Changing requests that carry the login's cookie also carry the header `X-Rexec-Csrf: 1`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(Problem, events::Hello, events::MachineRemoved, events::SandboxRemoved, crate::samples::NewSamples, sandboxes::Home, preferences::PreferenceChanged)),
+    components(schemas(Problem, events::Hello, events::MachineRemoved, events::SandboxRemoved, crate::samples::NewSamples, sandboxes::Home, preferences::PreferenceChanged, snippets::SnippetsChanged)),
     modifiers(&CookieLogin)
 )]
 struct Document;
@@ -76,6 +77,9 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(snapshots::create_snapshot))
         .routes(routes!(snapshots::list_snapshots))
         .routes(routes!(snapshots::change_snapshot, snapshots::delete_snapshot))
+        .routes(routes!(snippets::list_snippets, snippets::create_snippet))
+        .routes(routes!(snippets::import_snippets))
+        .routes(routes!(snippets::change_snippet, snippets::delete_snippet))
         .routes(routes!(volumes::list_volumes))
         .routes(routes!(volumes::delete_volume))
         .routes(routes!(join_tokens::list_join_tokens, join_tokens::create_join_token))

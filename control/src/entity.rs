@@ -16,6 +16,7 @@ pub mod sandbox;
 pub mod sandbox_volume;
 pub mod setup_token;
 pub mod snapshot;
+pub mod snippet;
 
 use std::fmt;
 

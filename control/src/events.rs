@@ -36,6 +36,8 @@ pub enum Event {
         /// What.
         key: Arc<str>,
     },
+    /// Snippets have changed: a person's own, whose streams alone are told, or the shared.
+    Snippets(Option<Uuid>),
     /// A login was ended; its own streams end with it.
     LoginEnded(Uuid),
 }

@@ -44,6 +44,7 @@ pub mod secret;
 pub mod server;
 pub mod settings;
 pub mod setup;
+pub mod snippets;
 pub mod tickets;
 pub mod time;
 pub mod web;

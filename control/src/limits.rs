@@ -129,6 +129,18 @@ pub const PREFERENCES_MAX: u64 = 64;
 /// Characters of a preference's key.
 pub const PREFERENCE_KEY_MAX: usize = 64;
 
+/// Snippets of one person, and as many that an organisation shares: what a person finds by typing.
+pub const SNIPPETS_MAX: u64 = 500;
+
+/// Characters of a snippet's name.
+pub const SNIPPET_NAME_MAX: usize = 80;
+
+/// Characters of what a snippet is for.
+pub const SNIPPET_DESCRIPTION_MAX: usize = 200;
+
+/// Bytes of a snippet: a script of a screen or three; what is longer belongs into a file.
+pub const SNIPPET_BODY_MAX: usize = 8 * 1024;
+
 /// Machines whose samples are asked for at once: more than a screen shows.
 pub const SAMPLES_ASKED_MAX: usize = 64;
 

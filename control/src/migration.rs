@@ -6,6 +6,7 @@ mod m0003_transport_reason;
 mod m0004_preference;
 mod m0005_sandbox;
 mod m0006_snapshot;
+mod m0007_snippets;
 
 use sea_orm_migration::prelude::*;
 
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_preference::Migration),
             Box::new(m0005_sandbox::Migration),
             Box::new(m0006_snapshot::Migration),
+            Box::new(m0007_snippets::Migration),
         ]
     }
 }

@@ -19,6 +19,8 @@ use crate::time::Timestamp;
 pub enum Right {
     /// Add machines, rename them, remove them.
     ManageMachines,
+    /// Write the snippets that everybody in the organisation sees.
+    ShareSnippets,
 }
 
 impl Role {
@@ -27,6 +29,8 @@ impl Role {
         match (self, right) {
             (Self::Owner | Self::Admin | Self::Member, Right::ManageMachines) => true,
             (Self::Viewer, Right::ManageMachines) => false,
+            (Self::Owner | Self::Admin, Right::ShareSnippets) => true,
+            (Self::Member | Self::Viewer, Right::ShareSnippets) => false,
         }
     }
 }

@@ -21,6 +21,7 @@ mod presence;
 mod sandboxes;
 mod server;
 mod sign_in;
+mod snippets;
 mod tenants;
 mod tickets;
 mod wire;

@@ -16,6 +16,7 @@ struct Belongings {
     sandbox: String,
     volume: String,
     snapshot: String,
+    snippet: String,
 }
 
 impl Belongings {
@@ -35,7 +36,11 @@ impl Belongings {
         let snapshot =
             owner.post(&format!("/api/sandboxes/{sandbox}/snapshots"), &json!({})).expect(202).json();
         let snapshot = snapshot["id"].as_str().expect("an id").to_owned();
+        let snippet = json!({ "name": "logs", "body": "ls", "shared": true });
+        let snippet = owner.post("/api/snippets", &snippet).expect(201).json();
+        let snippet = snippet["id"].as_str().expect("an id").to_owned();
         Self {
+            snippet,
             snapshot,
             sandbox,
             volume,
@@ -54,6 +59,7 @@ impl Belongings {
             Some("logins") => self.login.clone(),
             Some("sandboxes") => self.sandbox.clone(),
             Some("volumes") => self.volume.clone(),
+            Some("snippets") => self.snippet.clone(),
             Some("snapshots") => self.snapshot.clone(),
             Some("device") => self.user_code.clone(),
             other => panic!("{} {}: no foreign object of kind {other:?} is tried", route.method, route.path),
@@ -61,8 +67,8 @@ impl Belongings {
     }
 
     fn all(&self) -> Vec<String> {
-        let Self { machine, join_token, login, user_code, sandbox, volume, snapshot } = self;
-        let others = [join_token, login, user_code, sandbox, volume, snapshot].map(String::clone);
+        let Self { machine, join_token, login, user_code, sandbox, volume, snapshot, snippet } = self;
+        let others = [join_token, login, user_code, sandbox, volume, snapshot, snippet].map(String::clone);
         std::iter::once(machine.to_string()).chain(others).collect()
     }
 }
@@ -72,6 +78,7 @@ fn body_for(route: &Route, theirs: &Belongings) -> Value {
     match (route.method.as_str(), route.path.as_str()) {
         ("PATCH", "/api/machines/{id}") => json!({ "name": "taken-over", "tags": ["x"] }),
         ("PATCH", "/api/sandboxes/{id}") => json!({ "name": "taken-over", "cpus_milli": 100 }),
+        ("PUT", "/api/snippets/{id}") => json!({ "name": "taken-over", "body": "x" }),
         ("POST", "/api/tickets") => {
             json!({ "machine": theirs.machine, "session": Uuid::new_v4(), "caps": ["terminal"], "key": "A".repeat(43) })
         }
@@ -105,7 +112,7 @@ on_both_databases! {
                 }
             } else {
                 // Routes that name no object: the caller's own organisation is all they reach.
-                let own = ["POST /api/join-tokens", "POST /api/sandboxes", "DELETE /api/logins/current", "GET /api/events"];
+                let own = ["POST /api/join-tokens", "POST /api/sandboxes", "DELETE /api/logins/current", "GET /api/events", "POST /api/snippets", "POST /api/snippets/import"];
                 assert!(own.contains(&format!("{} {}", route.method, route.path).as_str()), "{route:?} has no row in the matrix");
             }
         }

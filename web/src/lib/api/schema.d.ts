@@ -150,7 +150,7 @@ export interface paths {
         /**
          * Server-sent events: `hello` with `Hello`, `machine` with `Machine`, `machine_removed` with `MachineRemoved`, `sandbox` with `Sandbox`,
          *     `sandbox_removed` with `SandboxRemoved`, `snapshot` with `Snapshot`, `snapshot_removed` with `SandboxRemoved`,
-         *     `samples` with `NewSamples`, `preference` with `PreferenceChanged` when another page of the caller's wrote one, `signed_out`
+         *     `samples` with `NewSamples`, `preference` with `PreferenceChanged` when another page of the caller's wrote one, `snippets` with `SnippetsChanged`, `signed_out`
          *     when the login ends; a comment every 15 seconds.
          */
         get: operations["stream_events"];
@@ -576,6 +576,59 @@ export interface paths {
         head?: never;
         /** Renames a snapshot, or offers it as a template. */
         patch: operations["change_snapshot"];
+        trace?: never;
+    };
+    "/api/snippets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The caller's own snippets and the shared ones, by name. */
+        get: operations["list_snippets"];
+        put?: never;
+        /** Keeps a snippet. */
+        post: operations["create_snippet"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/snippets/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Keeps many snippets, all of them or none. */
+        post: operations["import_snippets"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/snippets/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Writes a snippet anew: what it says, all of it. */
+        put: operations["change_snippet"];
+        post?: never;
+        /** Deletes a snippet. */
+        delete: operations["delete_snippet"];
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/tickets": {
@@ -1439,6 +1492,51 @@ export interface components {
             /** @description 1 to 63 of letters, digits, `.`, `_` and `-`; the sandbox's when left out. */
             name?: string | null;
         };
+        /** @description A snippet as people and programs see it. */
+        Snippet: {
+            /** @description What is put into the terminal. `{{name}}` and `{{name=default}}` are asked for before that. */
+            body: string;
+            /** @description When it was last written. */
+            changed_at: components["schemas"]["Timestamp"];
+            /** @description What it is for; may be empty. */
+            description: string;
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /** @description What people find it by. */
+            name: string;
+            /** @description Everybody in the organisation sees it. */
+            shared: boolean;
+        };
+        /** @description The snippet wanted. */
+        SnippetWish: components["schemas"]["Words"] & {
+            /** @description For everybody in the organisation, which its owners and admins decide. */
+            shared?: boolean;
+        };
+        /** @description `event: snippets`: those the caller sees have changed. */
+        SnippetsChanged: Record<string, never>;
+        /** @description What became of snippets kept together. */
+        SnippetsKept: {
+            /**
+             * Format: int32
+             * @description Those that took another's place.
+             */
+            changed: number;
+            /**
+             * Format: int32
+             * @description New ones.
+             */
+            made: number;
+        };
+        /** @description Snippets to be kept together. */
+        SnippetsWish: {
+            /** @description As of one. */
+            shared?: boolean;
+            /** @description What they say. One whose name is there already takes its place. */
+            snippets: components["schemas"]["Words"][];
+        };
         /** @description One step of the way to a prompt. */
         StepShown: {
             /** @description What is being done just now. */
@@ -1599,6 +1697,15 @@ export interface components {
             hashes: string[];
             /** @description Its address, `https://…`. */
             url: string;
+        };
+        /** @description What a snippet says. */
+        Words: {
+            /** @description 1 to 8192 bytes; of the characters nobody sees, line ends and tabs only. */
+            body: string;
+            /** @description Up to 200 characters on one line. */
+            description?: string;
+            /** @description 1 to 80 characters on one line; no other snippet of the same kind has it. */
+            name: string;
         };
     };
     responses: never;
@@ -2874,6 +2981,162 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Snapshot"];
                 };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_snippets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Snippet"][];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_snippet: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SnippetWish"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Snippet"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    import_snippets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SnippetsWish"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SnippetsKept"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_snippet: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the snippet */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Words"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Snippet"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_snippet: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the snippet */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description a problem */
             default: {
