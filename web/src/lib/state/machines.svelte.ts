@@ -6,6 +6,7 @@ import type { ServerEvent } from '$lib/api/sse';
 import type { Machine, Sandbox } from '$lib/api/types';
 import { samples } from './samples.svelte';
 import { snapshots } from './snapshots.svelte';
+import { snippets } from './snippets.svelte';
 
 /** Called when a machine comes online after the first list. */
 export type ArrivalListener = (machine: Machine) => void;
@@ -69,6 +70,9 @@ export class Machines {
       case 'snapshot_removed':
         snapshots.drop(JSON.parse(data).id);
         break;
+      case 'snippets':
+        snippets.changed();
+        break;
       case 'samples':
         samples.apply(JSON.parse(data));
         break;
@@ -107,6 +111,7 @@ export class Machines {
     this.byId.clear();
     this.sandboxes.clear();
     snapshots.clear();
+    snippets.clear();
     this.#known.clear();
     this.newcomer = undefined;
     this.ready = false;

@@ -171,6 +171,11 @@ export class Screen {
     this.focus();
   }
 
+  /** Types as a key would. */
+  press(text: string): void {
+    this.#terminal.input(text);
+  }
+
   /** Looks for something, onwards or back from where it stands. False: it is nowhere, or no regular expression. */
   find({ text, ...options }: Search, back: boolean, incremental = false): boolean {
     this.#searchAnew(options);

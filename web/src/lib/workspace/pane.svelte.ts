@@ -27,6 +27,8 @@ export class Pane implements Shown {
   /** The terminal's size. */
   cells: Cells | null = $state.raw(null);
   readonly #copier = new Copier();
+  /** The paste that is being asked about is to be run. */
+  #enters = false;
 
   constructor(tab: SessionTab, colours: Colours) {
     this.tab = tab;
@@ -75,6 +77,19 @@ export class Pane implements Shown {
     if (text !== '') void this.#copier.copy(text).then(() => this.focus());
   }
 
+  /** Pastes a text, after a question where one is due; with `enter`, runs it once it is pasted. */
+  insert(text: string, enter: boolean): void {
+    this.#enters = enter;
+    this.screen.paste(text);
+    if (!this.paste) this.#enter();
+  }
+
+  /** Types as a key would. */
+  press(text: string): void {
+    this.focus();
+    this.screen.press(text);
+  }
+
   /** Looks for something; see {@link Screen.find}. */
   find(search: Search, back: boolean, incremental = false): void {
     if (search.text === '') this.#nothingFound();
@@ -93,6 +108,8 @@ export class Pane implements Shown {
     this.paste = null;
     if (yes && paste) this.screen.pasteNow(paste);
     else this.focus();
+    if (yes) this.#enter();
+    this.#enters = false;
   }
 
   /** Answers the question about a link. */
@@ -105,6 +122,11 @@ export class Pane implements Shown {
 
   dispose(): void {
     this.screen.dispose();
+  }
+
+  #enter(): void {
+    if (this.#enters) this.screen.press('\r');
+    this.#enters = false;
   }
 
   #nothingFound(): void {

@@ -38,6 +38,10 @@ export interface Shown {
   focus(): void;
   openFind(): void;
   copy(): void;
+  /** Pastes a text, after a question where one is due; with `enter`, runs it once it is pasted. */
+  insert(text: string, enter: boolean): void;
+  /** Types as a key would. */
+  press(text: string): void;
 }
 
 /** What a tab tells its workspace. */

@@ -214,6 +214,8 @@ describe('tab', () => {
       focus: vi.fn(),
       openFind: vi.fn(),
       copy: vi.fn(),
+      insert: vi.fn(),
+      press: vi.fn(),
     };
     a.attachScreen(shown);
     a.take({ type: 'reset', generation: 1, cols: 80, rows: 24 });

@@ -1,0 +1,112 @@
+/** What the palette offers wherever one is: machines, sessions, and what the account menu has. */
+import { router } from '$lib/router/router.svelte';
+import { workspacePath } from '$lib/router/routes';
+import { account } from '$lib/state/account.svelte';
+import type { Command } from '$lib/state/commands.svelte';
+import { machines } from '$lib/state/machines.svelte';
+import { sheet } from '$lib/state/sheet.svelte';
+import { theme } from '$lib/state/theme.svelte';
+import { toasts } from '$lib/state/toasts.svelte';
+import { Copier } from '$lib/ui/copy.svelte';
+
+/** Opens the dialogs that stand beside the palette. */
+export interface Doors {
+  snippets(): void;
+}
+
+export function common(doors: Doors): Command[] {
+  return [...machineCommands(), ...actions(doors), ...themes()];
+}
+
+function machineCommands(): Command[] {
+  const all = [...machines.byId.values()].sort(
+    (a, b) => Number(b.online) - Number(a.online) || a.name.localeCompare(b.name),
+  );
+  const note = (online: boolean, rest: string) => (online ? rest : `offline · ${rest}`);
+  return all.flatMap((machine): Command[] => [
+    {
+      id: `machine-${machine.id}`,
+      label: machine.name,
+      group: 'Machines',
+      icon: machine.kind === 'sandbox' ? 'box' : 'terminal',
+      note: note(machine.online, machine.hostname),
+      words: `open terminal ${machine.os} ${machine.kind} ${machine.tags.join(' ')}`,
+      run: () => router.navigate(workspacePath(machine.id)),
+    },
+    {
+      id: `copy-id-${machine.id}`,
+      label: `Copy the id of ${machine.name}`,
+      group: 'On a machine',
+      icon: 'copy',
+      run: () => void copyId(machine.id, machine.name),
+    },
+  ]);
+}
+
+function actions(doors: Doors): Command[] {
+  return [
+    {
+      id: 'home',
+      label: 'All machines',
+      group: 'Actions',
+      icon: 'back',
+      run: () => router.navigate('/'),
+    },
+    {
+      id: 'snippets',
+      label: 'Snippets',
+      group: 'Actions',
+      icon: 'snippet',
+      words: 'edit import export',
+      run: doors.snippets,
+    },
+    {
+      id: 'shortcuts',
+      label: 'Keyboard shortcuts',
+      group: 'Actions',
+      icon: 'keyboard',
+      run: () => (sheet.open = true),
+    },
+    {
+      id: 'sign-out',
+      label: 'Sign out',
+      group: 'Actions',
+      icon: 'signout',
+      run: () => void signOut(),
+    },
+  ];
+}
+
+function themes(): Command[] {
+  const choices = [
+    ['system', 'monitor'],
+    ['dark', 'moon'],
+    ['light', 'sun'],
+  ] as const;
+  return choices
+    .filter(([choice]) => choice !== theme.choice)
+    .map(([choice, icon]) => ({
+      id: `theme-${choice}`,
+      label:
+        choice === 'system'
+          ? 'Theme of the system'
+          : `${choice === 'dark' ? 'Dark' : 'Light'} theme`,
+      group: 'Settings',
+      icon,
+      words: 'appearance colours',
+      run: () => theme.set(choice),
+    }));
+}
+
+async function copyId(id: string, name: string): Promise<void> {
+  await new Copier().copy(id);
+  toasts.show({ kind: 'ok', text: `Copied the id of ${name}` });
+}
+
+async function signOut(): Promise<void> {
+  try {
+    await account.signOut();
+  } catch (thrown) {
+    toasts.failed('Could not sign out', thrown);
+  }
+}
