@@ -33,7 +33,7 @@ describe('palette', () => {
   });
 
   it('finds by some letters in order, by words beside the label, and names the best first', () => {
-    expect(labels('bld')).toEqual([['Best', ['build-01']]]);
+    expect(labels('bld')).toEqual([['Best matches', ['build-01']]]);
     expect(labels('ci')[0]?.[1]).toContain('build-01');
     expect(labels('sign')[0]?.[1]?.[0]).toBe('Sign out');
     expect(labels('zzz')).toEqual([]);

@@ -6,7 +6,7 @@ import { type Command, GROUPS, type Group } from '$lib/state/commands.svelte';
 export const SHOWN_MAX = 60;
 
 export interface Section {
-  readonly title: Group | 'Recent' | 'Best';
+  readonly title: Group | 'Recent' | 'Best matches';
   readonly commands: readonly Command[];
 }
 
@@ -38,7 +38,7 @@ function found(all: readonly Command[], recent: readonly Command[], query: strin
     .filter(({ score }) => score > 0)
     .sort((a, b) => b.score - a.score);
   const commands = scored.slice(0, SHOWN_MAX).map(({ command }) => command);
-  return commands.length > 0 ? [{ title: 'Best', commands }] : [];
+  return commands.length > 0 ? [{ title: 'Best matches', commands }] : [];
 }
 
 /** The label counts whole, the words beside it half. */
