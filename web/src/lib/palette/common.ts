@@ -4,6 +4,14 @@ import { workspacePath } from '$lib/router/routes';
 import { account } from '$lib/state/account.svelte';
 import type { Command } from '$lib/state/commands.svelte';
 import { machines } from '$lib/state/machines.svelte';
+import {
+  FIELDS,
+  type Field,
+  KEYS,
+  type Key,
+  type Settings,
+  settings,
+} from '$lib/state/settings.svelte';
 import { sheet } from '$lib/state/sheet.svelte';
 import { theme } from '$lib/state/theme.svelte';
 import { toasts } from '$lib/state/toasts.svelte';
@@ -15,7 +23,7 @@ export interface Doors {
 }
 
 export function common(doors: Doors): Command[] {
-  return [...machineCommands(), ...actions(doors), ...themes()];
+  return [...machineCommands(), ...actions(doors), ...themes(), ...choices()];
 }
 
 function machineCommands(): Command[] {
@@ -61,6 +69,14 @@ function actions(doors: Doors): Command[] {
       run: doors.snippets,
     },
     {
+      id: 'settings',
+      label: 'Settings',
+      group: 'Actions',
+      icon: 'settings',
+      words: 'preferences font theme terminal',
+      run: () => router.navigate('/settings'),
+    },
+    {
       id: 'shortcuts',
       label: 'Keyboard shortcuts',
       group: 'Actions',
@@ -96,6 +112,30 @@ function themes(): Command[] {
       words: 'appearance colours',
       run: () => theme.set(choice),
     }));
+}
+
+/** Settings of this device that are a choice or a yes and no: each other value. */
+function choices(): Command[] {
+  return KEYS.flatMap((key) => {
+    const field: Field = FIELDS[key];
+    const now = settings.value[key];
+    const others =
+      field.kind === 'choice'
+        ? field.options.filter(({ value }) => value !== now)
+        : field.kind === 'toggle'
+          ? [{ value: !now, label: now ? 'off' : 'on' }]
+          : [];
+    return others.map(
+      ({ value, label }): Command => ({
+        id: `set-${key}-${value}`,
+        label: `${field.label}: ${label}`,
+        group: 'Settings',
+        icon: 'settings',
+        words: 'setting terminal',
+        run: () => settings.set('device', key, value as Settings[Key]),
+      }),
+    );
+  });
 }
 
 async function copyId(id: string, name: string): Promise<void> {

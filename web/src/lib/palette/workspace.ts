@@ -3,6 +3,7 @@ import type { Command } from '$lib/state/commands.svelte';
 import { machines } from '$lib/state/machines.svelte';
 import { snippets } from '$lib/state/snippets.svelte';
 import { choicesOf } from '$lib/workspace/choices';
+import { ofPanes } from '$lib/workspace/menu';
 import type { WorkspacePage } from '$lib/workspace/page.svelte';
 
 /** A snippet is to be put into the terminal in front. */
@@ -97,5 +98,27 @@ function ofTheTab(page: WorkspacePage, use: UseSnippet): Command[] {
       more: { says: 'run', run: () => use(body, name, true) },
     }),
   );
-  return [...own, ...kept];
+  const panes = ofPanes(page, active).map(
+    ({ label, icon, run }): Command => ({
+      id: `pane-${label}`,
+      label,
+      group: 'Workspace',
+      icon: icon ?? 'terminal',
+      words: 'split pane',
+      run,
+    }),
+  );
+  const joins = page.workspace.tabs
+    .filter((tab) => !tab.shown)
+    .map(
+      (tab): Command => ({
+        id: `join-${tab.session}`,
+        label: `Split with ${tab.label}`,
+        group: 'Workspace',
+        icon: 'beside',
+        words: 'join pane',
+        run: () => page.join(tab, active, 'row'),
+      }),
+    );
+  return [...own, ...panes, ...joins, ...kept];
 }

@@ -7,7 +7,11 @@ describe('routes', () => {
     expect(routeOf('/setup', '')).toEqual({ name: 'setup' });
     expect(routeOf('/sign-in', '?return=%2Fm%2Fx')).toEqual({ name: 'sign-in', back: '/m/x' });
     expect(routeOf('/device', '?code=ABCD-EFGH')).toEqual({ name: 'device', code: 'ABCD-EFGH' });
-    expect(routeOf('/m/0192', '')).toEqual({ name: 'workspace', machine: '0192' });
+    expect(routeOf('/settings', '')).toEqual({ name: 'settings' });
+    const workspace = { name: 'workspace', machine: '0192' };
+    expect(routeOf('/m/0192', '')).toEqual({ ...workspace, session: null, alone: false });
+    const one = routeOf('/m/0192', '?session=77&window=1');
+    expect(one).toEqual({ ...workspace, session: '77', alone: true });
   });
 
   it('a slash at the end changes nothing', () => {

@@ -6,7 +6,9 @@ export type Route =
   | { name: 'setup' }
   | { name: 'sign-in'; back: string }
   | { name: 'device'; code: string }
-  | { name: 'workspace'; machine: string }
+  /** `session`: the one to come to; `alone`: in a window of its own. */
+  | { name: 'workspace'; machine: string; session: string | null; alone: boolean }
+  | { name: 'settings' }
   | { name: 'not-found' };
 
 /** What an address shows. Total: whatever is not a place is `not-found`. */
@@ -14,7 +16,7 @@ export function routeOf(pathname: string, search: string): Route {
   const params = new URLSearchParams(search);
   const path = pathname.length > 1 ? pathname.replace(/\/+$/, '') : pathname;
   const machine = /^\/m\/([^/]+)$/.exec(path)?.[1];
-  if (machine) return workspace(machine);
+  if (machine) return workspace(machine, params);
   switch (path) {
     case '':
     case '/':
@@ -25,19 +27,23 @@ export function routeOf(pathname: string, search: string): Route {
       return { name: 'sign-in', back: safeReturnPath(params.get('return')) };
     case '/device':
       return { name: 'device', code: params.get('code') ?? '' };
+    case '/settings':
+      return { name: 'settings' };
     default:
       return { name: 'not-found' };
   }
 }
 
-/** The address of a machine's workspace. */
-export function workspacePath(machine: string): string {
-  return `/m/${encodeURIComponent(machine)}`;
+/** The address of a machine's workspace, or of one session in it. */
+export function workspacePath(machine: string, session?: string): string {
+  const path = `/m/${encodeURIComponent(machine)}`;
+  return session === undefined ? path : `${path}?session=${encodeURIComponent(session)}`;
 }
 
-function workspace(encoded: string): Route {
+function workspace(encoded: string, params: URLSearchParams): Route {
+  const [session, alone] = [params.get('session'), params.has('window')];
   try {
-    return { name: 'workspace', machine: decodeURIComponent(encoded) };
+    return { name: 'workspace', machine: decodeURIComponent(encoded), session, alone };
   } catch {
     return { name: 'not-found' };
   }

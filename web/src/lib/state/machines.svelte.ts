@@ -4,6 +4,7 @@ import { api, call } from '$lib/api/client';
 import { SharedStream } from '$lib/api/shared-events.svelte';
 import type { ServerEvent } from '$lib/api/sse';
 import type { Machine, Sandbox } from '$lib/api/types';
+import { preferences } from './preferences.svelte';
 import { samples } from './samples.svelte';
 import { snapshots } from './snapshots.svelte';
 import { snippets } from './snippets.svelte';
@@ -73,6 +74,9 @@ export class Machines {
       case 'snippets':
         snippets.changed();
         break;
+      case 'preference':
+        preferences.changed(JSON.parse(data).key);
+        break;
       case 'samples':
         samples.apply(JSON.parse(data));
         break;
@@ -112,6 +116,7 @@ export class Machines {
     this.sandboxes.clear();
     snapshots.clear();
     snippets.clear();
+    preferences.clear();
     this.#known.clear();
     this.newcomer = undefined;
     this.ready = false;

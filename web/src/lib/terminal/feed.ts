@@ -17,6 +17,8 @@ export type FedTerminal = Pick<Terminal, 'write' | 'reset' | 'resize'>;
 export interface FeedReports {
   /** The terminal has parsed all before `offset`. */
   parsed(generation: number, offset: number): void;
+  /** The terminal was cleared: what follows is a new screen. */
+  cleared(): void;
   /** The terminal has this size now. */
   resized(cols: number, rows: number): void;
 }
@@ -56,6 +58,7 @@ export class Feed {
   ): void {
     this.#terminal.write(CLEAN, () => {
       this.#terminal.reset();
+      this.#reports.cleared();
       this.#resize(size.cols, size.rows);
     });
     this.#terminal.write(bytes, () => this.#reports.parsed(generation, offset));

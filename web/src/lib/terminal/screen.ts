@@ -8,23 +8,26 @@ import { Unicode11Addon } from '@xterm/addon-unicode11';
 import { WebLinksAddon } from '@xterm/addon-web-links';
 import { Terminal } from '@xterm/xterm';
 import '@xterm/xterm/css/xterm.css';
+import type { Settings } from '$lib/state/settings.svelte';
 import { latin1, utf8 } from '../protocol/bytes';
 import type { ViewerEvent } from '../protocol/phase';
+import { watchOffers } from './clipboard';
 import { PredictiveEcho } from './echo';
 import { Feed } from './feed';
 import { FocusReports } from './focus';
-import { FONT_FAMILY, FONT_SIZE } from './font';
+import { Keyboard } from './keyboard';
 import { followable, followsLink, openLink } from './links';
+import { lookOf } from './look';
 import { needsConsent, type Paste, preparePaste } from './paste';
 import { swallowQueries } from './queries';
 import { Renderer } from './renderer';
+import { Shell, type ShellReports } from './shell';
 import { type Box, boundCells, type Cells, fontFor, scaledRoom } from './size';
 import { bufferText } from './text';
 import type { Colours, SearchColours } from './theme';
-import type { EchoChoice } from './worth';
 
 /** What a screen tells its owner. */
-export interface ScreenReports {
+export interface ScreenReports extends ShellReports {
   /** Bytes typed or pasted. Returns the number of input after them; null: they were not accepted. */
   typed(bytes: Uint8Array): number | null;
   /** See {@link Feed}. */
@@ -41,8 +44,14 @@ export interface ScreenReports {
   askLink(address: string): void;
   /** Search found so many, and stands at one of them; −1: too many to say. */
   found(at: number, count: number): void;
-  /** Whether the person wants to see what is typed before the host has echoed it. */
-  echoChoice(): EchoChoice;
+  /** Something was selected with the pointer. */
+  selected(text: string): void;
+  /** A program offers a text for the clipboard; see `clipboard.ts`. */
+  offered(text: string): void;
+  /** The bell rang. */
+  bell(): void;
+  /** What the person has set. */
+  settings(): Settings;
   /** Whether a key press is to be left to the browser. The page's own never come here. */
   isBrowserKey(event: KeyboardEvent): boolean;
 }
@@ -54,11 +63,6 @@ export interface Search {
   readonly caseSensitive: boolean;
 }
 
-/** Lines kept above the screen; the host's snapshot brings up to 5,000. */
-const SCROLLBACK_LINES = 10_000;
-/** Text is legible whatever colours a program puts on each other (WCAG AA). */
-const CONTRAST_MIN = 4.5;
-
 /** One terminal. */
 export class Screen {
   readonly #reports: ScreenReports;
@@ -69,6 +73,10 @@ export class Screen {
   readonly #fit = new FitAddon();
   readonly #search = new SearchAddon({ highlightLimit: 2_000 });
   readonly #focus = new FocusReports();
+  readonly #keyboard: Keyboard;
+  readonly #shell: Shell;
+  /** The font's size where nothing has to be shrunk, px. */
+  #font: number;
   readonly #ended = new AbortController();
   #searchColours: SearchColours;
   /** How it was looked for last. */
@@ -80,14 +88,19 @@ export class Screen {
   constructor(reports: ScreenReports, colours: Colours) {
     this.#reports = reports;
     this.#searchColours = colours.search;
-    this.#terminal = this.#make(colours);
+    const look = lookOf(reports.settings());
+    this.#font = look.fontSize;
+    this.#terminal = this.#make(colours, look);
     this.#feed = new Feed(this.#terminal, {
       parsed: (generation, offset) => this.#parsed(generation, offset),
+      cleared: () => this.#cleared(),
       resized: (cols, rows) => this.#resized({ cols, rows }),
     });
     this.#renderer = new Renderer(this.#terminal);
-    this.#echo = new PredictiveEcho(this.#terminal, () => reports.echoChoice());
+    this.#echo = new PredictiveEcho(this.#terminal, () => reports.settings().echo);
     this.#addOns();
+    this.#keyboard = new Keyboard(this.#terminal, () => reports.settings().shiftEnter);
+    this.#shell = new Shell(this.#terminal, reports);
     this.#wire();
   }
 
@@ -100,6 +113,7 @@ export class Screen {
     if (textarea) this.#focus.watch(element, textarea, signal);
     // Before xterm's own listener, which would paste as it stands.
     element.addEventListener('paste', (event) => this.#pasted(event), { capture: true, signal });
+    element.addEventListener('mouseup', () => this.#selected(), { signal });
   }
 
   /** Takes an event of the viewer. */
@@ -126,6 +140,31 @@ export class Screen {
   setColours({ theme, search }: Colours): void {
     this.#terminal.options.theme = theme;
     this.#searchColours = search;
+  }
+
+  /** The settings have changed. */
+  apply(settings: Settings): void {
+    const { fontSize, ...rest } = lookOf(settings);
+    const { options } = this.#terminal;
+    for (const [name, value] of Object.entries(rest)) {
+      const key = name as keyof typeof rest;
+      if (options[key] !== value) Object.assign(options, { [key]: value });
+    }
+    this.#font = fontSize;
+    options.fontSize = fontSize;
+    // Cells have another size now: what was measured with the one before says nothing.
+    this.#fitted = null;
+    this.#measure();
+  }
+
+  /** Scrolls to the prompt before or after what is at the top. */
+  jump(back: boolean): boolean {
+    return this.#shell.jump(back);
+  }
+
+  /** Whether the program wants the arrow keys as an application's. */
+  get applicationCursor(): boolean {
+    return this.#terminal.modes.applicationCursorKeysMode;
   }
 
   /** Takes the keyboard. */
@@ -207,15 +246,11 @@ export class Screen {
     this.#terminal.dispose();
   }
 
-  #make({ theme }: Colours): Terminal {
+  #make({ theme }: Colours, look: ReturnType<typeof lookOf>): Terminal {
     return new Terminal({
       allowProposedApi: true, // Unicode 11 and search decorations
-      cursorBlink: true,
+      ...look,
       cursorInactiveStyle: 'outline',
-      fontFamily: FONT_FAMILY,
-      fontSize: FONT_SIZE,
-      lineHeight: 1.2,
-      minimumContrastRatio: CONTRAST_MIN,
       linkHandler: {
         activate: (event, uri) => this.#claimedLink(event, uri),
         hover: (_event, uri) => this.#reports.overLink(followable(uri)),
@@ -223,7 +258,6 @@ export class Screen {
         allowNonHttpProtocols: false,
       },
       rescaleOverlappingGlyphs: true,
-      scrollback: SCROLLBACK_LINES,
       theme,
     });
   }
@@ -238,6 +272,8 @@ export class Screen {
     }
     this.#terminal.unicode.activeVersion = '11';
     swallowQueries(this.#terminal.parser);
+    // After those: the last that asks is the first to be asked.
+    watchOffers(this.#terminal.parser, (text) => this.#reports.offered(text));
   }
 
   #wire(): void {
@@ -246,10 +282,19 @@ export class Screen {
       if (this.#focus.passes(data)) this.#typed(data, utf8(data));
     });
     terminal.onBinary((data) => this.#typed('\0', latin1(data)));
-    terminal.attachCustomKeyEventHandler((event) => !this.#reports.isBrowserKey(event));
+    terminal.onBell(() => this.#reports.bell());
+    terminal.attachCustomKeyEventHandler(
+      (event) => !this.#reports.isBrowserKey(event) && !this.#keyboard.takes(event),
+    );
     this.#search.onDidChangeResults(({ resultIndex, resultCount }) => {
       this.#reports.found(resultIndex, resultCount);
     });
+  }
+
+  /** What follows says anew what is switched on. */
+  #cleared(): void {
+    this.#keyboard.modes.reset();
+    this.#shell.reset();
   }
 
   /** `data` is what predictions make of the bytes. */
@@ -261,6 +306,11 @@ export class Screen {
   #parsed(generation: number, offset: number): void {
     this.#echo.parsed(generation, offset);
     this.#reports.parsed(generation, offset);
+  }
+
+  #selected(): void {
+    const text = this.selection();
+    if (text !== '') this.#reports.selected(text);
   }
 
   #pasted(event: ClipboardEvent): void {
@@ -296,7 +346,7 @@ export class Screen {
   /** Asks xterm while it has the normal font; a shrunk one would count smaller cells, so then it is proportion. */
   #roomIn(space: Box): Cells | null {
     const known = this.#fitted;
-    if (known && this.#terminal.options.fontSize !== FONT_SIZE)
+    if (known && this.#terminal.options.fontSize !== this.#font)
       return scaledRoom(known.room, known.space, space);
     const fit = this.#fit.proposeDimensions();
     return fit && Number.isFinite(fit.cols) ? boundCells(fit) : null;
@@ -310,7 +360,7 @@ export class Screen {
   /** A session larger than the space is shown whole, in a smaller font. */
   #shrink(): void {
     if (!this.#fitted) return;
-    const font = fontFor(this.cells, this.#fitted.room, FONT_SIZE);
+    const font = fontFor(this.cells, this.#fitted.room, this.#font);
     if (this.#terminal.options.fontSize !== font) this.#terminal.options.fontSize = font;
   }
 }

@@ -113,7 +113,11 @@ describe('feed', () => {
     const terminal = new Terminal({ allowProposedApi: true, cols: 80, rows: 24 });
     const reports: (readonly [number, number])[] = [];
     const resized = vi.fn();
-    const feed = new Feed(terminal, { parsed: (...report) => reports.push(report), resized });
+    const feed = new Feed(terminal, {
+      parsed: (...report) => reports.push(report),
+      resized,
+      cleared: vi.fn(),
+    });
     const bytes = (text: string) => new TextEncoder().encode(text);
     // The old output ends within a sequence and within a character.
     feed.take({

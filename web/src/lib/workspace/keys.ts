@@ -1,5 +1,7 @@
 /** The workspace's keys. They are looked at before the terminal sees them, so there are few and all have modifiers. */
 
+import type { Way } from './split';
+
 /** What a key does. */
 export type Action =
   | {
@@ -12,9 +14,14 @@ export type Action =
         | 'copy'
         | 'leave'
         | 'help'
-        | 'rename';
+        | 'rename'
+        | 'split-right'
+        | 'split-down'
+        | 'broadcast';
     }
-  | { readonly do: 'select'; readonly index: number };
+  | { readonly do: 'select'; readonly index: number }
+  | { readonly do: 'pane'; readonly way: Way }
+  | { readonly do: 'prompt'; readonly back: boolean };
 
 /** A key of the page, as the sheet of shortcuts shows it. */
 export interface Binding {
@@ -31,8 +38,13 @@ export const BINDINGS: readonly Binding[] = [
   { key: 'Ctrl+PageDown', label: 'Next tab' },
   { key: 'Ctrl+PageUp', label: 'Previous tab' },
   { key: 'Alt+1…9', label: 'Tab by number' },
+  { key: 'Alt+Shift+d', label: 'Split: a new session beside this one' },
+  { key: 'Alt+Shift+e', label: 'Split: a new session below this one' },
+  { key: 'Alt+Shift+← ↑ ↓ →', label: 'To the next pane that way' },
+  { key: 'Alt+Shift+b', label: 'Type in all panes at once, or no longer' },
   { key: 'Alt+Shift+r', label: 'Rename the tab' },
   { key: 'Ctrl+Shift+f', label: 'Find in the terminal' },
+  { key: 'Ctrl+Shift+↑ ↓', label: 'To the prompt before, to the next' },
   { key: 'Ctrl+Shift+c', label: 'Copy the selection' },
   { key: 'Ctrl+Shift+v', label: 'Paste' },
   { key: 'Ctrl+F6', label: 'From the terminal to the tabs, and back' },
@@ -51,12 +63,21 @@ const CTRL_SHIFT: Readonly<Record<string, Action>> = {
   KeyF: { do: 'find' },
   KeyC: { do: 'copy' },
   Slash: { do: 'help' },
+  ArrowUp: { do: 'prompt', back: true },
+  ArrowDown: { do: 'prompt', back: false },
 };
 
 const ALT_SHIFT: Readonly<Record<string, Action>> = {
   KeyT: { do: 'new' },
   KeyW: { do: 'close' },
   KeyR: { do: 'rename' },
+  KeyD: { do: 'split-right' },
+  KeyE: { do: 'split-down' },
+  KeyB: { do: 'broadcast' },
+  ArrowLeft: { do: 'pane', way: 'left' },
+  ArrowRight: { do: 'pane', way: 'right' },
+  ArrowUp: { do: 'pane', way: 'up' },
+  ArrowDown: { do: 'pane', way: 'down' },
 };
 
 const CTRL: Readonly<Record<string, Action>> = {

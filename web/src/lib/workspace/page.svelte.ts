@@ -1,25 +1,40 @@
 /** The workspace page: its tabs joined to the keyboard, the address and the toasts. */
 import type { Machine } from '$lib/api/types';
 import { router } from '$lib/router/router.svelte';
+import { workspacePath } from '$lib/router/routes';
 import { account } from '$lib/state/account.svelte';
+import { machines } from '$lib/state/machines.svelte';
+import { preferences } from '$lib/state/preferences.svelte';
 import { sheet } from '$lib/state/sheet.svelte';
 import { shortcuts } from '$lib/state/shortcuts.svelte';
 import { toasts } from '$lib/state/toasts.svelte';
 import { uuid } from '../protocol/bytes';
+import { isReport } from './cast';
 import { connect } from './connect';
+import { finished, rang } from './happenings';
 import { type Action, actionOf, BINDINGS } from './keys';
-import type { Place } from './layout';
+import { type Layout, loadLayout, NOTHING, type Place, parseLayout, saveLayout } from './layout';
+import { type Along, PANES_MAX } from './split';
 import { SessionTab } from './tab.svelte';
-import { Workspace } from './workspace.svelte';
+import { runningSessions, Workspace } from './workspace.svelte';
+
+/** The preference that holds the layout. */
+const PREFERENCE = 'workspace';
 
 /** What the page holds beside its tabs. */
 export class WorkspacePage {
   readonly workspace = new Workspace({
     makeTab: (place, changed) => this.#makeTab(place, changed),
-    store: sessionStorage,
-    user: account.me?.user.id ?? '',
+    keep: (layout) => this.#keep(layout),
     newId: uuid,
   });
+  readonly #user = account.me?.user.id ?? '';
+  /** A window of one session keeps no layout. */
+  readonly #alone: boolean;
+  /** Where the tabs came from; null: they have not come back yet. */
+  restored: 'page' | 'account' | null = $state(null);
+  /** The pane that is being dragged. */
+  dragged: SessionTab | null = $state.raw(null);
   /** The tab whose name is being written. */
   renaming: SessionTab | null = $state.raw(null);
   /** The tab whose session may be ended, once that is confirmed. */
@@ -30,10 +45,41 @@ export class WorkspacePage {
   arrivedAt: string | null = null;
   #online: ReadonlySet<string> = new Set();
 
-  /** Comes to a machine, once. */
-  arrive(machine: Machine, user: string | undefined): void {
+  constructor(alone: boolean) {
+    this.#alone = alone;
+  }
+
+  /** Brings back the tabs of before the reload, if there were any. */
+  reload(): void {
+    const kept = this.#alone ? NOTHING : loadLayout(sessionStorage, this.#user);
+    if (kept === null) return;
+    this.workspace.restore(kept);
+    this.restored = 'page';
+  }
+
+  /** A browser that had no tabs gets those of the account, as far as their sessions run. */
+  borrow(): void {
+    const { places, groups, active } = parseLayout(preferences.values[PREFERENCE]);
+    const running = places.filter(({ machine, session }) => {
+      const there = machines.byId.get(machine);
+      return (
+        there?.online && runningSessions(there, this.#user).some((each) => each.session === session)
+      );
+    });
+    this.workspace.restore(parseLayout({ places: running, groups, active }));
+    this.restored = 'account';
+  }
+
+  /** Comes to a machine, once, or to a session of it. */
+  arrive(machine: Machine, session: string | null): void {
+    if (session !== null) {
+      this.workspace.attach(machine.id, session);
+      this.arrivedAt = machine.id;
+      if (!this.#alone) this.moveTo(machine.id);
+    }
     if (this.arrivedAt === machine.id) return;
-    if (this.workspace.arrive(machine, user)) this.arrivedAt = machine.id;
+    const all = this.restored === 'account';
+    if (this.workspace.arrive(machine, this.#user, all)) this.arrivedAt = machine.id;
   }
 
   /** The machines that are online now: what waits for one that was not need not wait. */
@@ -45,7 +91,7 @@ export class WorkspacePage {
   /** The tab in front is of another machine: the address follows, without an entry to come back to. */
   moveTo(machine: string): void {
     this.arrivedAt = machine;
-    router.navigate(`/m/${encodeURIComponent(machine)}`, { replace: true });
+    router.navigate(workspacePath(machine), { replace: true });
   }
 
   /** Brings a tab to the front and gives it the keyboard. */
@@ -58,6 +104,42 @@ export class WorkspacePage {
   close(tab: SessionTab | null): void {
     if (tab?.unfinished) this.closing = tab;
     else if (tab) this.workspace.close(tab);
+  }
+
+  /** Closes a tab with all its panes. */
+  closeAll(panes: readonly SessionTab[]): void {
+    for (const tab of panes) this.close(tab);
+  }
+
+  /** Opens a new session beside or below the one in front. */
+  split(along: Along): void {
+    const { active } = this.workspace;
+    if (active && !this.workspace.split(active, along)) this.#full();
+  }
+
+  /** Puts a pane into the tab of another. */
+  join(tab: SessionTab, at: SessionTab, along: Along, before = false): void {
+    if (!this.workspace.join(tab, at, along, before)) this.#full();
+  }
+
+  /** The pane that was dragged is let go over another. */
+  drop(at: SessionTab, along: Along, before: boolean): void {
+    const { dragged } = this;
+    this.dragged = null;
+    if (dragged) this.join(dragged, at, along, before);
+  }
+
+  /** Shows a session in a window of its own instead of here. */
+  detach(tab: SessionTab): void {
+    const { innerWidth: width, innerHeight: height } = window;
+    const address = `${workspacePath(tab.machine, tab.session)}&window`;
+    open(address, '_blank', `noopener,popup,width=${width},height=${height}`);
+    this.close(tab);
+  }
+
+  /** Whether it may be shown in a window of its own: it is not in one, and its session exists. */
+  canDetach(tab: SessionTab): boolean {
+    return !this.#alone && !tab.place.fresh;
   }
 
   /** Ends the session itself. Its tab stays until that has been heard. */
@@ -93,8 +175,21 @@ export class WorkspacePage {
         changed,
         notice: (text) => toasts.show({ kind: 'info', text }),
         ended: (tab) => this.workspace.close(tab),
+        finished: (tab, code, seconds) => finished(tab, code, seconds, () => this.select(tab)),
+        rang: (tab) => rang(tab, () => this.select(tab)),
+        typed: (tab, bytes) => isReport(bytes) || this.workspace.relay(tab, bytes),
       },
     });
+  }
+
+  #keep(layout: Layout): void {
+    if (this.#alone) return;
+    saveLayout(sessionStorage, this.#user, layout);
+    if (this.restored) preferences.set(PREFERENCE, layout);
+  }
+
+  #full(): void {
+    toasts.show({ kind: 'info', text: `A tab has at most ${PANES_MAX} panes` });
   }
 
   /** A page that goes says so, so that its hold on the size goes with it. */
@@ -126,7 +221,9 @@ export class WorkspacePage {
 
   /** A key for a tab that is not there is the terminal's. */
   #isNothing(action: Action): boolean {
-    return action.do === 'select' && !this.workspace.tabs[action.index];
+    const { front, groups } = this.workspace;
+    if (action.do === 'pane') return front === null || typeof front.tree === 'string';
+    return action.do === 'select' && !groups[action.index];
   }
 
   #act(action: Action): void {
@@ -141,10 +238,21 @@ export class WorkspacePage {
         return workspace.step(1);
       case 'previous':
         return workspace.step(-1);
+      case 'split-right':
+        return this.split('row');
+      case 'split-down':
+        return this.split('column');
+      case 'pane':
+        workspace.focusNext(action.way);
+        return;
+      case 'broadcast':
+        return workspace.broadcast(workspace.cast.size === 0);
       case 'select':
         return workspace.selectAt(action.index);
       case 'find':
         return active?.screen?.openFind();
+      case 'prompt':
+        return active?.screen?.jump(action.back);
       case 'copy':
         return active?.screen?.copy();
       case 'rename':

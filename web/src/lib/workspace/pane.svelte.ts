@@ -1,8 +1,10 @@
 /** What a tab's terminal shows beside the terminal itself: finding, questions about pastes and links. */
 
-import { echo } from '$lib/state/echo.svelte';
+import { settings } from '$lib/state/settings.svelte';
+import { toasts } from '$lib/state/toasts.svelte';
 import { Copier } from '$lib/ui/copy.svelte';
 import type { ViewerEvent } from '../protocol/phase';
+import { ring } from '../terminal/bell';
 import { openLink } from '../terminal/links';
 import type { Paste } from '../terminal/paste';
 import { Screen, type Search } from '../terminal/screen';
@@ -24,9 +26,15 @@ export class Pane implements Shown {
   link: string | null = $state(null);
   /** A link that waits for consent. */
   askedLink: string | null = $state(null);
+  /** A text that a program would put into the clipboard, and that waits for consent. */
+  offer: string | null = $state.raw(null);
+  /** Counts the rings of the bell that are to be seen. */
+  rings = $state(0);
   /** The terminal's size. */
   cells: Cells | null = $state.raw(null);
   readonly #copier = new Copier();
+  /** Programs of this session may copy. */
+  #mayCopy = false;
   /** The paste that is being asked about is to be run. */
   #enters = false;
 
@@ -42,7 +50,12 @@ export class Pane implements Shown {
         overLink: (address) => (this.link = address),
         askLink: (address) => (this.askedLink = address),
         found: (at, count) => (this.found = { at, count }),
-        echoChoice: () => echo.choice,
+        settings: () => settings.value,
+        selected: (text) => settings.value.copyOnSelect && void this.#copier.copy(text),
+        offered: (text) => this.#offered(text),
+        bell: () => this.#rang(),
+        cwd: (path) => tab.moved(path),
+        finished: (code, seconds) => tab.finished(code, seconds),
         isBrowserKey: isPasteKey,
       },
       colours,
@@ -120,6 +133,20 @@ export class Pane implements Shown {
     this.focus();
   }
 
+  /** Answers a program that would copy: this once, for as long as this session is open here, or not. */
+  answerOffer(answer: 'once' | 'always' | 'no'): void {
+    const text = this.offer;
+    this.offer = null;
+    this.#mayCopy ||= answer === 'always';
+    if (answer !== 'no' && text !== null) this.#copyOffered(text);
+    this.focus();
+  }
+
+  /** Scrolls to the prompt before or after. */
+  jump(back: boolean): void {
+    this.screen.jump(back);
+  }
+
   dispose(): void {
     this.screen.dispose();
   }
@@ -127,6 +154,26 @@ export class Pane implements Shown {
   #enter(): void {
     if (this.#enters) this.screen.press('\r');
     this.#enters = false;
+  }
+
+  /** Only of the terminal that is looked at: another one could not be told from it. */
+  #offered(text: string): void {
+    if (settings.value.programCopies === 'never' || !this.tab.focused || !document.hasFocus())
+      return;
+    if (this.#mayCopy) this.#copyOffered(text);
+    else this.offer = text;
+  }
+
+  #copyOffered(text: string): void {
+    void this.#copier.copy(text);
+    toasts.show({ kind: 'info', text: `${this.tab.label} copied ${text.length} characters` });
+  }
+
+  #rang(): void {
+    const { bell } = settings.value;
+    if (bell === 'flash') this.rings += 1;
+    if (bell === 'sound') ring();
+    this.tab.rang();
   }
 
   #nothingFound(): void {

@@ -6,6 +6,7 @@ import type { Connection, ConnectionOptions } from '../protocol/connection';
 import type { Role, Size, ViewerInfo } from '../protocol/messages';
 import type { Phase, ViewerEvent } from '../protocol/phase';
 import type { Carrier } from '../protocol/transport';
+import { lastPart } from '../terminal/shell';
 import { keyOf, type Place, tidyName } from './layout';
 import { type Standing, standingOf, type Trouble, troubleAfter } from './status';
 
@@ -42,6 +43,8 @@ export interface Shown {
   insert(text: string, enter: boolean): void;
   /** Types as a key would. */
   press(text: string): void;
+  /** Scrolls to the prompt before or after. */
+  jump(back: boolean): void;
 }
 
 /** What a tab tells its workspace. */
@@ -52,6 +55,12 @@ export interface TabReports {
   notice(text: string): void;
   /** The session has ended because {@link SessionTab.end} asked for it. */
   ended(tab: SessionTab): void;
+  /** A command ended in it; see `terminal/shell.ts`. */
+  finished(tab: SessionTab, code: number | null, seconds: number): void;
+  /** Its bell rang. */
+  rang(tab: SessionTab): void;
+  /** These bytes were typed in it. */
+  typed(tab: SessionTab, bytes: Uint8Array): void;
 }
 
 /** How a tab is made. */
@@ -73,6 +82,8 @@ export class SessionTab {
   name = $state('');
   /** The session's own title: untrusted, sanitised. */
   title = $state('');
+  /** Where its shell says it is: untrusted, sanitised. */
+  cwd = $state('');
   phase: Phase = $state.raw({ at: 'new' });
   /** What keeps it from being attached. */
   trouble: Trouble | null = $state.raw(null);
@@ -92,8 +103,10 @@ export class SessionTab {
   pending = $state(0);
   /** There is output that nobody has looked at. */
   unseen = $state(false);
-  /** Whether it is the tab in front. */
+  /** Whether its tab is in front. */
   shown = $state(false);
+  /** Whether it is the pane with the keyboard. */
+  focused = $state(false);
   /** Whether it ever was: a terminal is made, and attached, when it is first looked at. */
   everShown = $state(false);
 
@@ -103,7 +116,7 @@ export class SessionTab {
   /** Whether closing it now could lose something: input that is not acknowledged, or the wish to end the session. */
   readonly unfinished = $derived(this.phase.at !== 'over' && (this.pending > 0 || this.ending));
   readonly standing: Standing = $derived(standingOf(this.phase, this.trouble, this.ending));
-  readonly label = $derived(this.name || this.title || 'shell');
+  readonly label = $derived(this.name || this.title || (this.cwd && lastPart(this.cwd)) || 'shell');
   readonly holderName = $derived(
     this.viewers.find(({ viewer }) => viewer === this.holder)?.name ?? null,
   );
@@ -153,6 +166,12 @@ export class SessionTab {
 
   /** Bytes typed. Returns the number of input after them; null: they were not accepted. */
   type(bytes: Uint8Array): number | null {
+    this.#options.reports.typed(this, bytes);
+    return this.receive(bytes);
+  }
+
+  /** Bytes for the session, wherever they were typed; see {@link type}. */
+  receive(bytes: Uint8Array): number | null {
     if (this.#link?.write(bytes)) return this.#link.machine.input.end;
     if (this.#link && this.phase.at !== 'over') this.#options.reports.notice(this.#whyNot());
     return null;
@@ -164,12 +183,29 @@ export class SessionTab {
     this.#options.reports.changed();
   }
 
-  /** Shown in front, or not. */
-  show(shown: boolean): void {
+  /** Shown in front, and with the keyboard, or not. */
+  show(shown: boolean, focused = shown): void {
     this.shown = shown;
+    this.focused = focused;
     if (!shown) return;
     this.everShown = true;
     this.unseen = false;
+  }
+
+  /** The shell is in another directory. */
+  moved(path: string): void {
+    this.cwd = path;
+  }
+
+  /** A command ended. */
+  finished(code: number | null, seconds: number): void {
+    this.#options.reports.finished(this, code, seconds);
+  }
+
+  /** The bell rang. */
+  rang(): void {
+    if (!this.shown) this.unseen = true;
+    this.#options.reports.rang(this);
   }
 
   /** Takes an event of the viewer. */

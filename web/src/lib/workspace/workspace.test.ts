@@ -1,8 +1,9 @@
 import { describe, expect, it, vi } from 'vitest';
 import type { Machine, MachineSession } from '$lib/api/types';
 import { ViewerMachine } from '../protocol/viewer';
+import { isReport } from './cast';
 import { choicesOf } from './choices';
-import type { LayoutStore } from './layout';
+import { type Group, parseLayout } from './layout';
 import { type Connect, SessionTab, type Shown } from './tab.svelte';
 import { Workspace } from './workspace.svelte';
 
@@ -24,14 +25,8 @@ const session = (n: number, more: Partial<MachineSession> = {}): MachineSession 
 const machine = (n: number, sessions: MachineSession[] = [], online = true) =>
   ({ id: id(n), name: `m${n}`, online, sessions }) as Machine;
 
-function bench(stored?: string) {
-  let kept = stored ?? null;
-  const store: LayoutStore = {
-    getItem: () => kept,
-    setItem: (_key, value) => {
-      kept = value;
-    },
-  };
+function bench(stored = 'null') {
+  let kept = stored;
   const links: {
     place: Parameters<Connect>[0];
     create: boolean;
@@ -59,8 +54,9 @@ function bench(stored?: string) {
   let next = 100;
   const notices: string[] = [];
   const workspace: Workspace = new Workspace({
-    store,
-    user: ME,
+    keep: (layout) => {
+      kept = JSON.stringify(layout);
+    },
     newId: () => id(next++),
     makeTab: (place, changed) =>
       new SessionTab({
@@ -71,10 +67,14 @@ function bench(stored?: string) {
           changed,
           notice: (text) => notices.push(text),
           ended: (tab) => workspace.close(tab),
+          finished: () => {},
+          rang: () => {},
+          typed: (tab, bytes) => workspace.relay(tab, bytes),
         },
       }),
   });
-  return { workspace, links, notices, kept: () => kept ?? '' };
+  const restore = () => workspace.restore(parseLayout(JSON.parse(stored)));
+  return { workspace, links, notices, restore, kept: () => kept };
 }
 
 const places = (workspace: Workspace) => workspace.tabs.map(({ machine: m, session: s }) => [m, s]);
@@ -119,7 +119,7 @@ describe('workspace', () => {
     first.workspace.openNew(id(2));
     first.workspace.active?.rename('db');
     const second = bench(first.kept());
-    second.workspace.restore();
+    second.restore();
     expect(places(second.workspace)).toEqual(places(first.workspace));
     expect(second.workspace.active?.label).toBe('db');
     second.workspace.arrive(machine(1, [session(1), session(2), session(3)]), ME);
@@ -216,6 +216,7 @@ describe('tab', () => {
       copy: vi.fn(),
       insert: vi.fn(),
       press: vi.fn(),
+      jump: vi.fn(),
     };
     a.attachScreen(shown);
     a.take({ type: 'reset', generation: 1, cols: 80, rows: 24 });
@@ -317,5 +318,102 @@ describe('choices', () => {
     const { open, attach } = choicesOf(machines, id(2), tabs, ME);
     expect(open.map(({ label }) => label)).toEqual(['New session on m2', 'New session on m1']);
     expect(attach.map(({ label }) => label)).toEqual(['vim on m1', 'vim on m1 (2)']);
+  });
+});
+
+describe('splits', () => {
+  const shown = (workspace: Workspace) =>
+    workspace.tabs.filter((tab) => tab.shown).map((tab) => tab.session);
+
+  function three() {
+    const made = bench();
+    const { workspace } = made;
+    workspace.arrive(machine(1, [session(1), session(2)]), ME);
+    const first = workspace.active as SessionTab;
+    const beside = workspace.split(first, 'row') as SessionTab;
+    return { ...made, first, beside, other: workspace.tabs[1] as SessionTab };
+  }
+
+  it('a new pane is on the same machine, has the keyboard, and its tab shows both', () => {
+    const { workspace, first, beside } = three();
+    expect(beside.machine).toBe(first.machine);
+    expect(workspace.active).toBe(beside);
+    expect(shown(workspace)).toEqual([id(1), beside.session]);
+    expect(workspace.groups).toHaveLength(2);
+    expect([first.focused, beside.focused]).toEqual([false, true]);
+    expect(workspace.focusNext('left')).toBe(true);
+    expect(workspace.active).toBe(first);
+    expect(workspace.focusNext('left')).toBe(false);
+  });
+
+  it('tabs are stepped through whole, and each comes back to its own pane', () => {
+    const { workspace, first, other } = three();
+    workspace.select(first);
+    workspace.step(1);
+    expect(shown(workspace)).toEqual([other.session]);
+    workspace.step(1);
+    expect(workspace.active).toBe(first);
+  });
+
+  it('a pane that closes leaves its space and the keyboard to the next', () => {
+    const { workspace, first, beside } = three();
+    workspace.close(beside);
+    expect(workspace.active).toBe(first);
+    expect(workspace.groups.map(({ tree }) => typeof tree)).toEqual(['string', 'string']);
+  });
+
+  it('joins, lifts, moves, and comes back after a reload', () => {
+    const { workspace, first, other, kept } = three();
+    expect(workspace.join(other, first, 'column', true)).toBe(true);
+    expect(workspace.groups).toHaveLength(1);
+    expect(workspace.active).toBe(other);
+    const again = bench(kept());
+    again.restore();
+    expect(again.workspace.groups).toEqual(workspace.groups);
+    expect(shown(again.workspace)).toHaveLength(3);
+    workspace.lift(other);
+    expect(workspace.groups).toHaveLength(2);
+    expect(shown(workspace)).toEqual([other.session]);
+    workspace.move(workspace.groups[1] as Group, 0);
+    expect(workspace.groups[0]?.tree).toBe(other.key);
+  });
+
+  it('no more panes than can be read', () => {
+    const { workspace } = bench();
+    const tab = workspace.openNew(id(1));
+    for (let panes = 1; panes < 16; panes += 1) expect(workspace.split(tab, 'row')).not.toBeNull();
+    expect(workspace.split(tab, 'row')).toBeNull();
+    expect(workspace.tabs).toHaveLength(16);
+  });
+
+  it('what is typed in one goes to all that take part, once', () => {
+    const { workspace, first, beside, other } = three();
+    const written: string[] = [];
+    for (const tab of [first, beside, other])
+      vi.spyOn(tab, 'receive').mockImplementation((bytes) => {
+        written.push(`${tab.session} ${String.fromCharCode(...bytes)}`);
+        return 1;
+      });
+    workspace.broadcast(true);
+    beside.type(new Uint8Array([108]));
+    expect(written).toEqual([`${first.session} l`, `${beside.session} l`]);
+    workspace.include(first, false);
+    expect(workspace.cast.size).toBe(0);
+    workspace.broadcast(true);
+    workspace.select(other);
+    written.length = 0;
+    beside.type(new Uint8Array([115]));
+    expect(written).toEqual([`${beside.session} s`]);
+  });
+
+  it.each([
+    ['a key', 'a', false],
+    ['an arrow', '\u001b[A', false],
+    ['a paste', '\u001b[200~ls\u001b[201~', false],
+    ['focus', '\u001b[I', true],
+    ['the mouse', '\u001b[<0;12;3M', true],
+    ['the mouse as it was', '\u001b[M !!', true],
+  ])('%s: of its own pane only is what only its pane can mean', (_what, text, report) => {
+    expect(isReport(new TextEncoder().encode(text))).toBe(report);
   });
 });
