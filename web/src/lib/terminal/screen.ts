@@ -25,6 +25,7 @@ import { Shell, type ShellReports } from './shell';
 import { type Box, boundCells, type Cells, fontFor, scaledRoom } from './size';
 import { bufferText } from './text';
 import type { Colours, SearchColours } from './theme';
+import { scrollByTouch } from './touch';
 
 /** What a screen tells its owner. */
 export interface ScreenReports extends ShellReports {
@@ -113,6 +114,7 @@ export class Screen {
     if (textarea) this.#focus.watch(element, textarea, signal);
     // Before xterm's own listener, which would paste as it stands.
     element.addEventListener('paste', (event) => this.#pasted(event), { capture: true, signal });
+    scrollByTouch(element, signal);
     element.addEventListener('mouseup', () => this.#selected(), { signal });
   }
 
@@ -162,9 +164,9 @@ export class Screen {
     return this.#shell.jump(back);
   }
 
-  /** Whether the program wants the arrow keys as an application's. */
-  get applicationCursor(): boolean {
-    return this.#terminal.modes.applicationCursorKeysMode;
+  /** Its keys that no keyboard presses. */
+  get keyboard(): Pick<Keyboard, 'hold' | 'press' | 'released'> {
+    return this.#keyboard;
   }
 
   /** Takes the keyboard. */
@@ -279,7 +281,9 @@ export class Screen {
   #wire(): void {
     const terminal = this.#terminal;
     terminal.onData((data) => {
-      if (this.#focus.passes(data)) this.#typed(data, utf8(data));
+      if (!this.#focus.passes(data)) return;
+      const sent = this.#keyboard.withHeld(data);
+      this.#typed(sent, utf8(sent));
     });
     terminal.onBinary((data) => this.#typed('\0', latin1(data)));
     terminal.onBell(() => this.#reports.bell());

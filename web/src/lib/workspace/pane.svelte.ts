@@ -5,6 +5,7 @@ import { toasts } from '$lib/state/toasts.svelte';
 import { Copier } from '$lib/ui/copy.svelte';
 import type { ViewerEvent } from '../protocol/phase';
 import { ring } from '../terminal/bell';
+import type { Held } from '../terminal/keyboard';
 import { openLink } from '../terminal/links';
 import type { Paste } from '../terminal/paste';
 import { Screen, type Search } from '../terminal/screen';
@@ -28,6 +29,8 @@ export class Pane implements Shown {
   askedLink: string | null = $state(null);
   /** A text that a program would put into the clipboard, and that waits for consent. */
   offer: string | null = $state.raw(null);
+  /** Modifiers of the key deck that wait for a key. */
+  held: Held = $state.raw({ ctrl: false, alt: false });
   /** Counts the rings of the bell that are to be seen. */
   rings = $state(0);
   /** The terminal's size. */
@@ -64,6 +67,7 @@ export class Pane implements Shown {
 
   /** Puts it on the page. */
   open(element: HTMLElement): void {
+    this.screen.keyboard.released = () => (this.held = { ctrl: false, alt: false });
     this.screen.open(element);
     this.tab.attachScreen(this);
   }
@@ -101,6 +105,26 @@ export class Pane implements Shown {
   press(text: string): void {
     this.focus();
     this.screen.press(text);
+  }
+
+  /** A key of the deck. */
+  pressKey(key: string): void {
+    this.screen.keyboard.press(key);
+  }
+
+  /** A modifier of the deck, on or off. */
+  hold(which: keyof Held): void {
+    this.held = { ...this.held, [which]: !this.held[which] };
+    this.screen.keyboard.hold(this.held);
+  }
+
+  /** Pastes what is in the clipboard. */
+  async pasteClipboard(): Promise<void> {
+    try {
+      this.screen.paste(await navigator.clipboard.readText());
+    } catch {
+      toasts.show({ kind: 'info', text: 'This browser does not let a page read the clipboard' });
+    }
   }
 
   /** Looks for something; see {@link Screen.find}. */
