@@ -114,7 +114,7 @@ export class Screen {
     if (textarea) this.#focus.watch(element, textarea, signal);
     // Before xterm's own listener, which would paste as it stands.
     element.addEventListener('paste', (event) => this.#pasted(event), { capture: true, signal });
-    scrollByTouch(element, signal);
+    scrollByTouch(this.#terminal, element, signal);
     element.addEventListener('mouseup', () => this.#selected(), { signal });
   }
 

@@ -1,7 +1,8 @@
 /**
- * Scrolling by touch, which xterm leaves to nobody: a finger that moves is told to the terminal as a wheel, so that scrollback,
- * programs with a mouse and programs on the alternate screen each do with it what they do with one.
+ * Scrolling by touch, which xterm leaves to the page: a finger moves the scrollback; to a program with a mouse or on the
+ * alternate screen it is a wheel.
  */
+import type { Terminal } from '@xterm/xterm';
 
 /** What a flick keeps of its speed from one frame to the next. */
 const GLIDE = 0.94;
@@ -10,8 +11,10 @@ const REST = 0.4;
 /** Pixels a finger may tremble before it is moving. */
 const SLOP = 6;
 
-/** Follows fingers on an element until the signal. */
-export function scrollByTouch(element: HTMLElement, signal: AbortSignal): void {
+/** Follows fingers on the element a terminal is in, until the signal. */
+export function scrollByTouch(terminal: Terminal, element: HTMLElement, signal: AbortSignal): void {
+  /** What does not make a line yet, px. */
+  let rest = 0;
   let last: { y: number; at: number } | null = null;
   let moving = false;
   /** Pixels a frame. */
@@ -19,14 +22,21 @@ export function scrollByTouch(element: HTMLElement, signal: AbortSignal): void {
   let frame = 0;
 
   const stop = () => cancelAnimationFrame(frame);
-  const wheel = (target: EventTarget | null, deltaY: number) => {
-    if (deltaY !== 0)
-      target?.dispatchEvent(new WheelEvent('wheel', { deltaY, bubbles: true, cancelable: true }));
+  const move = (target: EventTarget | null, by: number) => {
+    const row = element.clientHeight / terminal.rows;
+    const lines = Math.trunc((rest + by) / row);
+    rest += by - lines * row;
+    if (lines === 0) return;
+    const own =
+      terminal.modes.mouseTrackingMode !== 'none' || terminal.buffer.active.type === 'alternate';
+    if (!own) return terminal.scrollLines(lines);
+    const deltaMode = WheelEvent.DOM_DELTA_LINE;
+    target?.dispatchEvent(new WheelEvent('wheel', { deltaY: lines, deltaMode, bubbles: true }));
   };
   const glide = (target: EventTarget | null) => {
     speed *= GLIDE;
     if (Math.abs(speed) < REST) return;
-    wheel(target, speed);
+    move(target, speed);
     frame = requestAnimationFrame(() => glide(target));
   };
 
@@ -34,6 +44,7 @@ export function scrollByTouch(element: HTMLElement, signal: AbortSignal): void {
     stop();
     speed = 0;
     moving = false;
+    rest = 0;
     const [finger] = event.touches;
     last = event.touches.length === 1 && finger ? { y: finger.clientY, at: event.timeStamp } : null;
   };
@@ -44,7 +55,7 @@ export function scrollByTouch(element: HTMLElement, signal: AbortSignal): void {
     if (!moving && Math.abs(by) < SLOP) return;
     moving = true;
     event.preventDefault();
-    wheel(event.target, by);
+    move(event.target, by);
     speed = (by / Math.max(1, event.timeStamp - last.at)) * 16;
     last = { y: finger.clientY, at: event.timeStamp };
   };
