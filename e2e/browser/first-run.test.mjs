@@ -74,7 +74,7 @@ test('make run, the link, a machine, echo hello; Ctrl-C leaves nothing; the seco
       await run.says(/Ctrl-C ends everything/, 600_000);
       assert.ok(!/setup#/.test(run.said), 'there is an owner already');
       const page = await pageOf(await person(browser));
-      await page.goto(`http://localhost:${env.PORT}/`);
+      await page.goto(`http://localhost:${env.PORT}/sign-in`);
       await by(page, 'email').fill(OWNER.email);
       await by(page, 'password').fill(OWNER.password);
       await by(page, 'submit').click();

@@ -32,7 +32,7 @@ async function assertNoBarriers(page) {
 
 test('sign-in says precisely what is wrong', async () => {
   const page = await pageOf(await person(browser));
-  await page.goto(`${installation.origin}/`);
+  await page.goto(`${installation.origin}/sign-in`);
   await by(page, 'submit').click();
   await page.getByText('Enter your password').waitFor();
   await by(page, 'email').fill(OWNER.email);
@@ -104,7 +104,7 @@ test('a machine is approved in the browser by its short code', async () => {
 test('from sign-in to a command without touching the mouse', async () => {
   const machine = await installation.machine('keys');
   const page = await pageOf(await person(browser));
-  await page.goto(`${installation.origin}/`);
+  await page.goto(`${installation.origin}/sign-in`);
   await by(page, 'email').waitFor();
   await page.keyboard.type(OWNER.email);
   await page.keyboard.press('Tab');

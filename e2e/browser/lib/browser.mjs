@@ -48,7 +48,7 @@ export async function pageOf(context) {
 export const by = (page, id) => page.getByTestId(id);
 
 export async function signIn(page, origin, who = OWNER) {
-  await page.goto(`${origin}/`);
+  await page.goto(`${origin}/sign-in`);
   await by(page, 'email').fill(who.email);
   await by(page, 'password').fill(who.password);
   await by(page, 'submit').click();

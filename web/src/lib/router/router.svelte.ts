@@ -1,4 +1,5 @@
 /** The address bar as state: one `Router`, read by the app, moved by links and `navigate`. */
+import { tick } from 'svelte';
 import { type Route, routeOf } from './routes';
 
 export class Router {
@@ -30,7 +31,15 @@ export class Router {
     if (options.replace) history.replaceState(null, '', path);
     else history.pushState(null, '', path);
     this.#read();
-    if (!options.replace) scrollTo(0, 0);
+    if (!options.replace) void this.#land();
+  }
+
+  /** To the part that the address names, once its page is there, or to the top. */
+  async #land(): Promise<void> {
+    await tick();
+    const part = location.hash === '' ? null : document.getElementById(location.hash.slice(1));
+    if (part) part.scrollIntoView();
+    else scrollTo(0, 0);
   }
 
   #read(): void {
@@ -45,8 +54,11 @@ export class Router {
     if (!link || link.target || link.hasAttribute('download') || link.origin !== location.origin)
       return;
     if (routeOf(link.pathname, link.search).name === 'not-found') return;
+    // Within the page the browser knows the way.
+    if (link.hash !== '' && link.pathname === location.pathname && link.search === location.search)
+      return;
     event.preventDefault();
-    this.navigate(link.pathname + link.search);
+    this.navigate(link.pathname + link.search + link.hash);
   }
 }
 

@@ -7,6 +7,7 @@ describe('routes', () => {
     expect(routeOf('/setup', '')).toEqual({ name: 'setup' });
     expect(routeOf('/sign-in', '?return=%2Fm%2Fx')).toEqual({ name: 'sign-in', back: '/m/x' });
     expect(routeOf('/device', '?code=ABCD-EFGH')).toEqual({ name: 'device', code: 'ABCD-EFGH' });
+    expect(routeOf('/ai-tools', '')).toEqual({ name: 'ai-tools' });
     expect(routeOf('/settings', '')).toEqual({ name: 'settings' });
     const workspace = { name: 'workspace', machine: '0192' };
     expect(routeOf('/m/0192', '')).toEqual({ ...workspace, session: null, alone: false });

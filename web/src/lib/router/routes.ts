@@ -9,6 +9,7 @@ export type Route =
   /** `session`: the one to come to; `alone`: in a window of its own. */
   | { name: 'workspace'; machine: string; session: string | null; alone: boolean }
   | { name: 'settings' }
+  | { name: 'ai-tools' }
   | { name: 'not-found' };
 
 /** What an address shows. Total: whatever is not a place is `not-found`. */
@@ -27,6 +28,8 @@ export function routeOf(pathname: string, search: string): Route {
       return { name: 'sign-in', back: safeReturnPath(params.get('return')) };
     case '/device':
       return { name: 'device', code: params.get('code') ?? '' };
+    case '/ai-tools':
+      return { name: 'ai-tools' };
     case '/settings':
       return { name: 'settings' };
     default:

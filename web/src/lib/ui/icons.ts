@@ -22,6 +22,8 @@ export const icons = {
   more: 'M3.5 8h.1M8 8h.1M12.5 8h.1',
   offline:
     'M2 2l12 12M4.6 9.4a5 5 0 0 1 2-1.2M2 6.8A9 9 0 0 1 4.3 5.3M7 4.1a9 9 0 0 1 7 2.7M11.4 9.4l-.5-.5M8 12.3h.1',
+  pause: 'M5.5 3.5v9M10.5 3.5v9',
+  play: 'M5 3.5v9l7-4.5-7-4.5Z',
   pulse: 'M1.5 8.5h3l2-5 3 9 2-4h3',
   search: 'M7 12A5 5 0 1 0 7 2a5 5 0 0 0 0 10ZM10.7 10.7 14 14',
   sessions: 'M2 4.5h9V11H2zM5 4.5V2.5h9V9h-3',
