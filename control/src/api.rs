@@ -1,5 +1,6 @@
 //! The HTTP API, one file per resource. The OpenAPI document is made from these handlers and nothing else.
 
+pub mod activity;
 pub mod agent;
 pub mod device;
 pub mod events;
@@ -66,6 +67,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(machines::list_machines))
         .routes(routes!(machines::get_machine, machines::change_machine, machines::remove_machine))
         .routes(routes!(machines::get_machine_broker))
+        .routes(routes!(activity::list_activity))
         .routes(routes!(samples::list_samples))
         .routes(routes!(sandbox_options::get_sandbox_options))
         .routes(routes!(sandboxes::list_sandboxes, sandboxes::create_sandbox))

@@ -141,6 +141,9 @@ pub const SNIPPET_DESCRIPTION_MAX: usize = 200;
 /// Bytes of a snippet: a script of a screen or three; what is longer belongs into a file.
 pub const SNIPPET_BODY_MAX: usize = 8 * 1024;
 
+/// Entries of the activity that are told at once: some screens of it.
+pub const ACTIVITY_PAGE: u64 = 50;
+
 /// Machines whose samples are asked for at once: more than a screen shows.
 pub const SAMPLES_ASKED_MAX: usize = 64;
 

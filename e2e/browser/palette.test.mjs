@@ -56,7 +56,7 @@ test('a new session is opened, and the tabs found again, by keyboard alone', asy
   await page.keyboard.press('Enter');
   await page.waitForFunction((session) => window.__rexec.state()?.session !== session, first.session);
   await page.keyboard.press('Control+K');
-  await by(page, 'palette-line').and(page.locator(`[data-command="tab-${first.session}"]`)).waitFor();
+  await by(page, 'palette-line').and(page.locator(`[data-command="attach-${first.session}"]`)).waitFor();
   await page.keyboard.press('Escape');
   await closed(page);
   await stage.leave(page);

@@ -21,6 +21,8 @@ pub enum Right {
     ManageMachines,
     /// Write the snippets that everybody in the organisation sees.
     ShareSnippets,
+    /// See what everybody in the organisation did, and from where.
+    ReadAudit,
 }
 
 impl Role {
@@ -29,8 +31,8 @@ impl Role {
         match (self, right) {
             (Self::Owner | Self::Admin | Self::Member, Right::ManageMachines) => true,
             (Self::Viewer, Right::ManageMachines) => false,
-            (Self::Owner | Self::Admin, Right::ShareSnippets) => true,
-            (Self::Member | Self::Viewer, Right::ShareSnippets) => false,
+            (Self::Owner | Self::Admin, Right::ShareSnippets | Right::ReadAudit) => true,
+            (Self::Member | Self::Viewer, Right::ShareSnippets | Right::ReadAudit) => false,
         }
     }
 }
@@ -71,6 +73,11 @@ impl SignedIn {
     /// The caller as the audit names it.
     pub fn actor(&self) -> Actor {
         Actor::person(self.person.id, self.ip)
+    }
+
+    /// Whether the caller holds the right.
+    pub const fn may(&self, right: Right) -> bool {
+        self.role.may(right)
     }
 
     /// # Errors

@@ -111,7 +111,7 @@ describe('machine list', () => {
       sampleMachine({ id: 'a', name: evil, hostname: evil, tags: [evil], os: evil }),
     ];
     const { container } = render(MachineList, {
-      machines,
+      entries: machines.map((machine) => ({ machine })),
       ready: true,
       onaction: vi.fn(),
       ontag: vi.fn(),
@@ -126,14 +126,24 @@ describe('machine list', () => {
       sampleMachine({ id: 'a', transport: 'tcp', transport_reason: reason }),
       sampleMachine({ id: 'b', transport: 'quic' }),
     ];
-    render(MachineList, { machines, ready: true, onaction: vi.fn(), ontag: vi.fn() });
+    render(MachineList, {
+      entries: machines.map((machine) => ({ machine })),
+      ready: true,
+      onaction: vi.fn(),
+      ontag: vi.fn(),
+    });
     const told = screen.getAllByTestId('not-quic').map((mark) => mark.title);
     expect(told).toEqual(['TCP — no answer over UDP (<b>UDP</b> got no answer)']);
   });
 
   it('an id from outside stays one segment of the address', () => {
     const machines = [sampleMachine({ id: '../sign-in?return=' })];
-    render(MachineList, { machines, ready: true, onaction: vi.fn(), ontag: vi.fn() });
+    render(MachineList, {
+      entries: machines.map((machine) => ({ machine })),
+      ready: true,
+      onaction: vi.fn(),
+      ontag: vi.fn(),
+    });
     expect(screen.getByTestId<HTMLAnchorElement>('machine-name').pathname).toBe(
       '/m/..%2Fsign-in%3Freturn%3D',
     );

@@ -4,6 +4,23 @@
  */
 
 export interface paths {
+    "/api/activity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What happened last in the organisation, newest first: of people other than the caller only what they did to machines, unless the caller may read the audit. */
+        get: operations["list_activity"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/agent/enrol": {
         parameters: {
             query?: never;
@@ -686,6 +703,30 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description Something that happened. */
+        Activity: {
+            /** @description What, as `object.verb`. */
+            action: string;
+            /** @description What did it: `person`, `agent`, `control` or `operator`. */
+            actor: string;
+            /** @description What it is called; empty where it has no name. */
+            actor_name: string;
+            /** @description When. */
+            at: components["schemas"]["Timestamp"];
+            /** @description From where; none where the caller may not know. */
+            ip?: string | null;
+            /** @description Whether it was the caller. */
+            own: boolean;
+            /**
+             * Format: int64
+             * @description Its place in the organisation's audit, from 1.
+             */
+            seq: number;
+            /** @description To what: an id. */
+            target: string;
+            /** @description What that is, or was, called; none where it has no name. */
+            target_name?: string | null;
+        };
         /** @description Where a restricted sandbox may go. */
         Allowed: {
             /** @description A domain. */
@@ -1716,6 +1757,37 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    list_activity: {
+        parameters: {
+            query?: {
+                /** @description only what is older than this `seq` */
+                before?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Activity"][];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     enrol: {
         parameters: {
             query?: never;

@@ -1,8 +1,13 @@
 /** What the palette offers wherever one is: machines, sessions, and what the account menu has. */
+import type { Machine } from '$lib/api/types';
+import type { MachineAction } from '$lib/machines/actions';
+import { runningSessions } from '$lib/machines/sessions';
 import { router } from '$lib/router/router.svelte';
 import { workspacePath } from '$lib/router/routes';
+import { menuOf } from '$lib/sandboxes/standing';
 import { account } from '$lib/state/account.svelte';
 import type { Command } from '$lib/state/commands.svelte';
+import { dialogs } from '$lib/state/machine-dialogs.svelte';
 import { machines } from '$lib/state/machines.svelte';
 import {
   FIELDS,
@@ -15,7 +20,7 @@ import {
 import { sheet } from '$lib/state/sheet.svelte';
 import { theme } from '$lib/state/theme.svelte';
 import { toasts } from '$lib/state/toasts.svelte';
-import { Copier } from '$lib/ui/copy.svelte';
+import type { IconName } from '$lib/ui/icons';
 
 /** Opens the dialogs that stand beside the palette. */
 export interface Doors {
@@ -41,18 +46,63 @@ function machineCommands(): Command[] {
       words: `open terminal ${machine.os} ${machine.kind} ${machine.tags.join(' ')}`,
       run: () => router.navigate(workspacePath(machine.id)),
     },
-    {
-      id: `copy-id-${machine.id}`,
-      label: `Copy the id of ${machine.name}`,
-      group: 'On a machine',
-      icon: 'copy',
-      run: () => void copyId(machine.id, machine.name),
-    },
+    ...runningSessions(machine, account.me?.user.id).map(
+      ({ session, title }): Command => ({
+        id: `attach-${session}`,
+        label: title || 'shell',
+        group: 'Sessions',
+        icon: 'sessions',
+        note: machine.name,
+        words: 'attach running session',
+        run: () => router.navigate(workspacePath(machine.id, session)),
+      }),
+    ),
+    ...onMachine(machine),
   ]);
+}
+
+/** What can be done to one machine: what its row's menu has. */
+function onMachine(machine: Machine): Command[] {
+  const of = (action: MachineAction, label: string, icon: IconName): Command => ({
+    id: `${action}-${machine.id}`,
+    label: `${label} ${machine.name}`,
+    group: 'On a machine',
+    icon,
+    run: () => dialogs.act(action, machine),
+  });
+  const sandbox = machines.sandboxes.get(machine.id);
+  const own = menuOf(sandbox, () => {}).length > 0 ? sandbox : undefined;
+  const runs = own !== undefined && own.desired !== 'stopped' && own.state !== 'failed';
+  return [
+    of('rename', 'Rename', 'edit'),
+    of('tag', 'Edit the tags of', 'tag'),
+    of('usage', 'What is used by', 'pulse'),
+    of('copy-id', 'Copy the id of', 'copy'),
+    ...(own ? [runs ? of('stop', 'Stop', 'pause') : of('start', 'Start', 'play')] : []),
+    ...(runs ? [of('restart', 'Restart', 'box')] : []),
+    ...(own?.started_at
+      ? [of('snapshot', 'Take a snapshot of', 'copy'), of('fork', 'Fork', 'box')]
+      : []),
+    of('remove', sandbox ? 'Delete' : 'Remove', 'trash'),
+  ];
 }
 
 function actions(doors: Doors): Command[] {
   return [
+    {
+      id: 'add-machine',
+      label: 'Add a machine',
+      group: 'Actions',
+      icon: 'add',
+      run: () => dialogs.add(),
+    },
+    {
+      id: 'new-sandbox',
+      label: 'New sandbox',
+      group: 'Actions',
+      icon: 'box',
+      run: () => dialogs.make(),
+    },
     {
       id: 'home',
       label: 'All machines',
@@ -136,11 +186,6 @@ function choices(): Command[] {
       }),
     );
   });
-}
-
-async function copyId(id: string, name: string): Promise<void> {
-  await new Copier().copy(id);
-  toasts.show({ kind: 'ok', text: `Copied the id of ${name}` });
 }
 
 async function signOut(): Promise<void> {

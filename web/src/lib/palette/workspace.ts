@@ -22,7 +22,8 @@ export function workspaceCommands(
     .map((tab): Command => {
       const note = machines.byId.get(tab.machine)?.name ?? 'machine';
       return {
-        id: `tab-${tab.session}`,
+        // The id of attaching to it, which it is not again.
+        id: `attach-${tab.session}`,
         label: tab.label,
         group: 'Sessions',
         icon: 'sessions',

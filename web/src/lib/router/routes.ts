@@ -10,6 +10,7 @@ export type Route =
   | { name: 'workspace'; machine: string; session: string | null; alone: boolean }
   | { name: 'settings' }
   | { name: 'ai-tools' }
+  | { name: 'components' }
   | { name: 'not-found' };
 
 /** What an address shows. Total: whatever is not a place is `not-found`. */
@@ -30,6 +31,9 @@ export function routeOf(pathname: string, search: string): Route {
       return { name: 'device', code: params.get('code') ?? '' };
     case '/ai-tools':
       return { name: 'ai-tools' };
+    case '/dev/components':
+      // Built into the development server alone.
+      return { name: import.meta.env.DEV ? 'components' : 'not-found' };
     case '/settings':
       return { name: 'settings' };
     default:

@@ -1,8 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { type Filter, filtered, parseTags, tagsOf } from './machine-filter';
+import { type Filter, filtered, grouped, parseTags, tagsOf } from './machine-filter';
 import { sampleMachine } from './sample';
 
-const all: Filter = { query: '', status: 'all', tag: undefined, sort: 'name' };
+const all: Filter = {
+  query: '',
+  status: 'all',
+  tag: undefined,
+  kind: undefined,
+  sort: 'name',
+  group: 'none',
+};
 const fleet = [
   sampleMachine({ id: 'build-10', tags: ['ci'], rtt_ms: 30 }),
   sampleMachine({
@@ -20,6 +27,29 @@ const ids = (filter: Partial<Filter>) =>
 describe('machine filter', () => {
   it('shows what is online first, numbers in names counted as numbers', () => {
     expect(ids({})).toEqual(['build-2', 'build-10', 'attic', 'zebra']);
+  });
+
+  it('stands under headings, those without a tag last', () => {
+    const said = (key: Filter['group']) =>
+      grouped(filtered(fleet, all), key).map((entry) =>
+        'heading' in entry ? `${entry.heading} ${entry.count}` : entry.machine.id,
+      );
+    expect(said('none')).toEqual(ids({}));
+    expect(said('status')).toEqual([
+      'Online 2',
+      'build-2',
+      'build-10',
+      'Offline 2',
+      'attic',
+      'zebra',
+    ]);
+    expect(said('tag')).toEqual(['ci 2', 'build-2', 'build-10', 'No tag 2', 'attic', 'zebra']);
+    expect(said('kind')[0]).toBe('Hosts 4');
+  });
+
+  it('is of one kind', () => {
+    expect(ids({ kind: 'sandbox' })).toEqual([]);
+    expect(ids({ kind: 'host' })).toHaveLength(4);
   });
 
   it('finds all words anywhere, in any case', () => {

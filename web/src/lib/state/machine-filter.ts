@@ -3,14 +3,22 @@ import type { Machine } from '$lib/api/types';
 
 export type StatusFilter = 'all' | 'online' | 'offline';
 export type SortKey = 'name' | 'seen' | 'rtt';
+export type GroupKey = 'none' | 'kind' | 'status' | 'tag';
 
 export interface Filter {
   /** Words that must all occur in name, host name, system, tags or kind. */
   query: string;
   status: StatusFilter;
   tag: string | undefined;
+  kind: Machine['kind'] | undefined;
   sort: SortKey;
+  group: GroupKey;
 }
+
+/** A line of the list: a heading, or a machine under it. */
+export type Entry =
+  | { readonly heading: string; readonly count: number }
+  | { readonly machine: Machine };
 
 /** One collator for all: making one per comparison costs more than the rest of the sort. */
 const names = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' });
@@ -21,6 +29,33 @@ export function filtered(machines: Iterable<Machine>, filter: Filter): Machine[]
   return [...machines]
     .filter((machine) => passes(machine, words, filter))
     .sort((a, b) => Number(b.online) - Number(a.online) || by(filter.sort, a, b) || byName(a, b));
+}
+
+/** The same machines under headings, in their order; without a key there are none. A machine with several tags is under the first. */
+export function grouped(list: readonly Machine[], key: GroupKey): Entry[] {
+  if (key === 'none') return list.map((machine) => ({ machine }));
+  const groups = new Map<string, Machine[]>();
+  for (const machine of list) {
+    const heading = headingOf(machine, key);
+    const group = groups.get(heading);
+    if (group) group.push(machine);
+    else groups.set(heading, [machine]);
+  }
+  const last = (heading: string) => Number(heading === UNTAGGED);
+  return [...groups]
+    .sort(([a], [b]) => last(a) - last(b) || (key === 'tag' ? names.compare(a, b) : 0))
+    .flatMap(([heading, group]): Entry[] => [
+      { heading, count: group.length },
+      ...group.map((machine) => ({ machine })),
+    ]);
+}
+
+const UNTAGGED = 'No tag';
+
+function headingOf(machine: Machine, key: Exclude<GroupKey, 'none'>): string {
+  if (key === 'kind') return machine.kind === 'sandbox' ? 'Sandboxes' : 'Hosts';
+  if (key === 'status') return machine.online ? 'Online' : 'Offline';
+  return machine.tags[0] ?? UNTAGGED;
 }
 
 /** Tags in use, most used first. */
@@ -40,6 +75,7 @@ export function parseTags(typed: string): string[] {
 function passes(machine: Machine, words: string[], filter: Filter): boolean {
   if (filter.status !== 'all' && machine.online !== (filter.status === 'online')) return false;
   if (filter.tag !== undefined && !machine.tags.includes(filter.tag)) return false;
+  if (filter.kind !== undefined && machine.kind !== filter.kind) return false;
   if (words.length === 0) return true;
   const text = [
     machine.name,

@@ -4,6 +4,7 @@ import { api, call } from '$lib/api/client';
 import { SharedStream } from '$lib/api/shared-events.svelte';
 import type { ServerEvent } from '$lib/api/sse';
 import type { Machine, Sandbox } from '$lib/api/types';
+import { activity } from './activity.svelte';
 import { preferences } from './preferences.svelte';
 import { samples } from './samples.svelte';
 import { snapshots } from './snapshots.svelte';
@@ -45,6 +46,7 @@ export class Machines {
 
   /** Takes one event of the stream. Events of an unknown name belong to a newer server and are passed over. */
   apply({ event, data }: ServerEvent): void {
+    if (event !== 'samples' && event !== 'preference') activity.changed();
     switch (event) {
       case 'hello': {
         const all = JSON.parse(data) as { machines: Machine[]; sandboxes?: Sandbox[] };
@@ -117,6 +119,7 @@ export class Machines {
     snapshots.clear();
     snippets.clear();
     preferences.clear();
+    activity.clear();
     this.#known.clear();
     this.newcomer = undefined;
     this.ready = false;

@@ -1,7 +1,7 @@
 /** What can be opened in a new tab. */
 import type { Machine } from '$lib/api/types';
+import { runningSessions } from '$lib/machines/sessions';
 import { keyOf } from './layout';
-import { runningSessions } from './workspace.svelte';
 
 /** A new session on a machine. */
 export interface OpenChoice {

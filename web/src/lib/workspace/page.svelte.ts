@@ -1,5 +1,6 @@
 /** The workspace page: its tabs joined to the keyboard, the address and the toasts. */
 import type { Machine } from '$lib/api/types';
+import { runningSessions } from '$lib/machines/sessions';
 import { router } from '$lib/router/router.svelte';
 import { workspacePath } from '$lib/router/routes';
 import { account } from '$lib/state/account.svelte';
@@ -16,7 +17,7 @@ import { type Action, actionOf, BINDINGS } from './keys';
 import { type Layout, loadLayout, NOTHING, type Place, parseLayout, saveLayout } from './layout';
 import { type Along, PANES_MAX } from './split';
 import { SessionTab } from './tab.svelte';
-import { runningSessions, Workspace } from './workspace.svelte';
+import { Workspace } from './workspace.svelte';
 
 /** The preference that holds the layout. */
 const PREFERENCE = 'workspace';

@@ -2,7 +2,8 @@
  * The sessions of any machines that this page shows, in tabs whose space they share, which one has the keyboard, and their
  * coming back after a reload.
  */
-import type { Machine, MachineSession } from '$lib/api/types';
+import type { Machine } from '$lib/api/types';
+import { runningSessions } from '$lib/machines/sessions';
 import { type Group, keyOf, type Layout, type Place } from './layout';
 import * as split from './split';
 import type { SessionTab } from './tab.svelte';
@@ -17,14 +18,6 @@ export interface WorkspaceOptions {
 
 /** Sessions attached to at once when a machine is come to; the others are offered. */
 const ATTACH_MAX = 8;
-
-/** The sessions of a machine that this person can attach to. */
-export function runningSessions(machine: Machine, user: string | undefined): MachineSession[] {
-  return machine.sessions.filter(
-    (each) =>
-      each.kind === 'terminal' && !each.exited && (user === undefined || each.user === user),
-  );
-}
 
 /** Sessions, and the tabs they are in. A tab is a {@link Group}; a {@link SessionTab} is one of its panes. */
 export class Workspace {
