@@ -51,8 +51,10 @@ pub struct Activity {
     ip: Option<String>,
     /// To what: an id.
     target: String,
-    /// What that is, or was, called; none where it has no name.
+    /// What that is, or was, called; none where it has no name. Of a session, its machine.
     target_name: Option<String>,
+    /// Whether it was tried and not allowed.
+    refused: bool,
 }
 
 /// What happened last in the organisation, newest first: of people other than the caller only what they did to machines, unless the caller may read the audit.
@@ -124,8 +126,18 @@ impl Names {
         })
     }
 
+    /// What the object of a deed is called: now, or when the deed was done.
+    fn called(&self, row: &audit_entry::Model) -> Option<String> {
+        let machine = |id: &str| self.machines.get(id).cloned();
+        machine(&row.target)
+            .or_else(|| word(&row.detail, "name"))
+            .or_else(|| machine(&word(&row.detail, "machine")?))
+    }
+
     fn told(&self, row: audit_entry::Model, caller: Uuid, reads_all: bool) -> Activity {
         let own = row.actor_kind == "person" && row.actor_id == caller.to_string();
+        let target_name = self.called(&row);
+        let refused = word(&row.detail, "refused").is_some();
         let known = if row.actor_kind == "person" { &self.people } else { &self.machines };
         Activity {
             seq: row.seq,
@@ -133,7 +145,8 @@ impl Names {
             actor_name: known.get(&row.actor_id).cloned().unwrap_or_default(),
             own,
             ip: (own || reads_all).then_some(row.ip).filter(|ip| !ip.is_empty()),
-            target_name: self.machines.get(&row.target).cloned().or_else(|| name_in(&row.detail)),
+            target_name,
+            refused,
             action: row.action,
             actor: row.actor_kind,
             target: row.target,
@@ -145,8 +158,8 @@ fn actors(rows: &[audit_entry::Model]) -> Vec<Uuid> {
     rows.iter().filter(|row| row.actor_kind == "person").filter_map(|row| row.actor_id.parse().ok()).collect()
 }
 
-/// What the deed itself said its object was called.
-fn name_in(detail: &str) -> Option<String> {
+/// A word of what else the deed said.
+fn word(detail: &str, key: &str) -> Option<String> {
     let detail: Value = serde_json::from_str(detail).ok()?;
-    detail.get("name")?.as_str().map(str::to_owned)
+    detail.get(key)?.as_str().map(str::to_owned)
 }

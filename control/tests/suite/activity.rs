@@ -50,7 +50,7 @@ on_both_databases! {
         assert_eq!((&all[3]["actor"], &all[3]["actor_name"]), (&json!("agent"), &json!("crate")));
         let older = activity(&ada, &format!("?before={}", all[1]["seq"]));
         assert_eq!(older, all[2..]);
-        ada.get("/api/activity?before=x").problem(400, "bad_request");
+        ada.get("/api/activity?before=x").problem(422, "invalid");
     }
 
     fn a_member_sees_what_others_did_to_machines_and_nothing_else_of_theirs(app) {

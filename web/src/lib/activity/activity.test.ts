@@ -11,6 +11,7 @@ const entry = (seq: number, more: Partial<Activity> = {}): Activity => ({
   actor_name: 'Ada',
   own: false,
   target: 'x',
+  refused: false,
   ...more,
 });
 

@@ -51,10 +51,11 @@ const UNNAMED: Readonly<Record<string, string>> = {
 };
 
 /** An entry as it is read. One that this page does not know yet is told by its own name. */
-export function lineOf({ action, actor, actor_name, own, target_name }: Activity): Line {
+export function lineOf(entry: Activity): Line {
+  const { action, actor, actor_name, own, target_name, refused } = entry;
   const [icon, did, what] = DEEDS[action] ?? ['pulse', action.replaceAll(/[._]/g, ' '), ''];
   const who = own ? 'You' : actor_name || UNNAMED[actor] || actor;
   // Whoever acts on itself is named once.
   const named = target_name && target_name !== actor_name ? target_name : what;
-  return { icon, who, did, what: named };
+  return { icon, who, did: refused ? `was refused: ${did}` : did, what: named };
 }

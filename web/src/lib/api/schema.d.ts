@@ -717,6 +717,8 @@ export interface components {
             ip?: string | null;
             /** @description Whether it was the caller. */
             own: boolean;
+            /** @description Whether it was tried and not allowed. */
+            refused: boolean;
             /**
              * Format: int64
              * @description Its place in the organisation's audit, from 1.
@@ -724,7 +726,7 @@ export interface components {
             seq: number;
             /** @description To what: an id. */
             target: string;
-            /** @description What that is, or was, called; none where it has no name. */
+            /** @description What that is, or was, called; none where it has no name. Of a session, its machine. */
             target_name?: string | null;
         };
         /** @description Where a restricted sandbox may go. */
