@@ -17,6 +17,9 @@ pub(super) const WINDOW_FIRST: u64 = 64 * 1024;
 /// Least time's worth of output kept in flight beyond one round trip: a viewer that parses in steps does not run dry. Else it is half a round trip:
 /// with a whole one more waits before the prompt after `^C`, with a quarter bulk output halved (docs/TRANSPORT.md).
 const SLACK_MIN: Duration = Duration::from_millis(10);
+/// Most that a viewer's own steps add to it. A browser acknowledges what its terminal has parsed, between two frames: without this the window shrinks to
+/// what fits into a round trip of the path, and bulk output to a window a frame.
+const STEP_MAX: Duration = Duration::from_millis(100);
 /// A smallest round trip is believed for between one and two of these: paths change.
 const ROUND_TRIP_AGE: Duration = Duration::from_secs(10);
 /// Rates remembered; the best of them counts, so that one slow moment does not shrink the window.
@@ -45,13 +48,17 @@ pub(super) struct Delivery {
     /// Smallest round trips of the current age and the one before.
     round_trips: [Option<Duration>; 2],
     age_ends: Option<Instant>,
+    last_ack: Option<Instant>,
+    /// How long nothing was heard while the window was full, smoothed.
+    silence: Duration,
 }
 
 impl Delivery {
     /// Bytes that may be in flight.
     pub(super) fn window(&self) -> u64 {
         let Some((rate, round_trip)) = self.best_rate().zip(self.round_trip()) else { return WINDOW_FIRST };
-        let worth = rate * (round_trip + (round_trip / 2).max(SLACK_MIN)).as_secs_f64();
+        let step = self.silence.saturating_sub(round_trip).min(STEP_MAX);
+        let worth = rate * (round_trip + (round_trip / 2).max(SLACK_MIN) + step).as_secs_f64();
         // A float as large as that saturates.
         (worth as u64).clamp(WINDOW_MIN, OUTPUT_WINDOW)
     }
@@ -73,6 +80,11 @@ impl Delivery {
         let Some(mark) = newest else { return };
         let took = now.saturating_duration_since(mark.at).max(Duration::from_micros(1));
         self.learn_round_trip(took, now);
+        let since = self.last_ack.replace(now).map_or(mark.at, |last| last.max(mark.at));
+        if mark.full {
+            let silence = now.saturating_duration_since(since);
+            self.silence = (self.silence * 3 + silence) / 4;
+        }
         let rate = acknowledged.saturating_sub(mark.acknowledged) as f64 / took.as_secs_f64();
         if mark.full || self.best_rate().is_some_and(|best| rate > best) {
             if self.rates.len() == RATES {
@@ -147,6 +159,28 @@ mod tests {
         let mut fast = Delivery::default();
         flood(&mut fast, 1e9, Duration::from_millis(30), (0, start));
         assert_eq!(fast.window(), OUTPUT_WINDOW);
+    }
+
+    #[test]
+    fn a_viewer_that_acknowledges_once_a_frame_is_not_starved() {
+        let (frame, round_trip) = (Duration::from_millis(60), Duration::from_millis(1));
+        let (mut delivery, start) = (Delivery::default(), Instant::now());
+        // What is known of the path was learnt while nothing was printed.
+        for key in 1..50 {
+            delivery.handle_sent(key, key - 1, start);
+            delivery.handle_ack(key, start + round_trip);
+        }
+        let (mut sent, mut now) = (49, start);
+        for _ in 0..40 {
+            let acknowledged = sent;
+            while sent - acknowledged < delivery.window() {
+                sent += (delivery.window() - (sent - acknowledged)).min(8 * 1024);
+                delivery.handle_sent(sent, acknowledged, now);
+            }
+            now += frame;
+            delivery.handle_ack(sent, now);
+        }
+        assert_eq!(delivery.window(), OUTPUT_WINDOW);
     }
 
     #[test]

@@ -15,7 +15,9 @@ export const INPUT_WINDOW = 262_144;
 export const OUTPUT_WINDOW = 262_144;
 /** Output parsed after which an `Ack` is owed, bytes. Half of what the protocol asks, so the host never waits on a late one. */
 export const ACK_EVERY = 32_768;
-/** A terminal that has parsed all there is acknowledges after this long, ms: one `Ack` for a burst of echoes. */
+/** A terminal that has parsed all there is, and so much of it, acknowledges at once, bytes: the host may have no more than that on its way. */
+export const ACK_SOON = 2_048;
+/** With less it does so after this long, ms: one `Ack` for a burst of echoes. */
 export const ACK_IDLE_MS = 40;
 /** Largest snapshot accepted, bytes. */
 export const SNAPSHOT_MAX = 8 * 1024 * 1024;

@@ -1,6 +1,6 @@
 // @vitest-environment node
 import { describe, expect, it } from 'vitest';
-import { ACK_EVERY, ACK_IDLE_MS, SNAPSHOT_MAX } from './limits';
+import { ACK_EVERY, ACK_IDLE_MS, ACK_SOON, SNAPSHOT_MAX } from './limits';
 import { OutputTrack } from './output';
 
 const size = { cols: 80, rows: 24 };
@@ -79,6 +79,16 @@ describe('output track', () => {
     expect(track.ackDeadline).toBe(5 + ACK_IDLE_MS);
     expect(track.ackDue(5 + ACK_IDLE_MS)).toBe(ACK_EVERY + 10);
     expect(track.ackDue(1_000)).toBeNull();
+  });
+
+  it('a piece of bulk that is parsed to its end is acknowledged at once', () => {
+    const track = new OutputTrack();
+    track.opened('e1', 0);
+    track.output(0, piece(2 * ACK_SOON));
+    track.parsedTo(track.generation, ACK_SOON, 0);
+    expect(track.ackDue(0)).toBeNull();
+    track.parsedTo(track.generation, 2 * ACK_SOON, 0);
+    expect(track.ackDue(0)).toBe(2 * ACK_SOON);
   });
 
   it('what an older painting parsed counts for nothing', () => {

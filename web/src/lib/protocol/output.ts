@@ -8,7 +8,7 @@
  */
 import type { Bytes } from './bytes';
 import { ProtocolError } from './frames';
-import { ACK_EVERY, ACK_IDLE_MS, SNAPSHOT_MAX } from './limits';
+import { ACK_EVERY, ACK_IDLE_MS, ACK_SOON, SNAPSHOT_MAX } from './limits';
 import type { Size } from './messages';
 
 /** Where a viewer goes on: both null for a terminal that has seen nothing. */
@@ -146,9 +146,11 @@ export class OutputTrack {
   ackDue(now: number): number | null {
     if (this.#awaiting !== null || !this.#owesAck()) return null;
     const parsed = this.#parsedHere;
-    const much = parsed - Math.max(this.#acked, 0) >= ACK_EVERY;
-    const idle = this.#idleSince !== null && now >= this.#idleSince + ACK_IDLE_MS;
-    if (!much && !idle) return null;
+    const owed = parsed - Math.max(this.#acked, 0);
+    const idle = this.#idleSince !== null;
+    const soon = idle && owed >= ACK_SOON;
+    const late = idle && now >= (this.#idleSince ?? now) + ACK_IDLE_MS;
+    if (owed < ACK_EVERY && !soon && !late) return null;
     this.#acked = parsed;
     return parsed;
   }

@@ -16,6 +16,7 @@ export class EchoOverlay {
   readonly #element = document.createElement('div');
   readonly #listening: IDisposable[];
   #overlay: Overlay | null = null;
+  #hidden = true;
   /** What the element holds. */
   #drawn = '';
 
@@ -55,8 +56,13 @@ export class EchoOverlay {
     const { rows, buffer, options } = this.#terminal;
     const row = (this.#overlay?.row ?? -1) - buffer.active.viewportY;
     const visible = this.#overlay !== null && row >= 0 && row < rows;
-    if (visible) this.#fill(this.#overlay);
-    this.#element.hidden = !visible;
+    // A flood scrolls thousands of lines a second: what is hidden and stays so costs nothing.
+    if (!visible) {
+      if (!this.#hidden) this.#element.hidden = this.#hidden = true;
+      return;
+    }
+    this.#fill(this.#overlay);
+    this.#element.hidden = this.#hidden = false;
     this.#element.style.top = `${(100 * row) / rows}%`;
     this.#element.style.height = `${100 / rows}%`;
     this.#element.style.fontFamily = options.fontFamily ?? '';
