@@ -189,7 +189,8 @@ try {
   note(`list of ${MACHINES.toLocaleString('en')} there, cache warm`, Date.now() - started, ms);
   const gaps = await scrolled(list);
   note(`frames while it is scrolled through at ${SPEED.toLocaleString('en')} px/s: gap p50`, quantile(gaps, 0.5), ms);
-  note('gap p95', quantile(gaps, 0.95), ms, 50);
+  // Three frames of 60 a second.
+  note('gap p95', quantile(gaps, 0.95), ms, 51);
   const typed = Date.now();
   await by(list, 'search').fill('machine-0777');
   await list.waitForFunction(() => document.querySelectorAll('[data-testid="machine-row"]').length === 1);

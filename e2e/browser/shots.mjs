@@ -40,6 +40,12 @@ try {
   await shoot(page, 'setup');
   installation.makeOwner();
 
+  await page.goto(`${installation.origin}/`);
+  await by(page, 'live-preview').locator('.xterm-screen').waitFor();
+  await shoot(page, 'landing');
+  await page.goto(`${installation.origin}/ai-tools`);
+  await by(page, 'install-steps').first().waitFor();
+  await shoot(page, 'ai-tools');
   await page.goto(`${installation.origin}/sign-in`);
   await by(page, 'sign-in-form').waitFor();
   await shoot(page, 'sign-in');
@@ -56,6 +62,18 @@ try {
   await machines[3].agent.stop();
   await page.locator(`[data-machine="${machines[3].id}"][data-online="false"]`).waitFor();
   await shoot(page, 'machines');
+  await by(page, 'machine-name').first().focus();
+  await page.keyboard.press('x');
+  await by(page, 'bulk-bar').waitFor();
+  await shoot(page, 'machines-selected');
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('Control+K');
+  await by(page, 'palette-query').fill('term');
+  await shoot(page, 'palette');
+  await page.keyboard.press('Escape');
+  await page.goto(`${installation.origin}/settings`);
+  await by(page, 'preview').locator('.xterm-screen').waitFor();
+  await shoot(page, 'settings');
 
   const asking = new Machine(installation, 'new').begin(['register', '--name', 'my-laptop', '--server', installation.origin]);
   const [, code] = await asking.says(/\b([A-Z]{4}-[A-Z]{4})\b/);
@@ -75,6 +93,16 @@ try {
   await typeLine(page, 'htop');
   await shows(page, /F10Quit/);
   await shoot(page, 'workspace-htop');
+  await page.keyboard.press('q');
+  for (const key of ['Alt+Shift+D', 'Alt+Shift+E']) {
+    const before = await page.evaluate(() => window.__rexec.state().session);
+    await page.keyboard.press(key);
+    await page.waitForFunction((before) => window.__rexec.state()?.session !== before, before);
+    await shows(page, /[#$]/);
+  }
+  await typeLine(page, 'ls --color=always /usr');
+  await shows(page, /share/);
+  await shoot(page, 'workspace-split');
   await page.goto(`${installation.origin}/no/such/place`);
   await by(page, 'not-found').waitFor();
   await shoot(page, 'not-found');
