@@ -21,6 +21,8 @@ export class Shortcuts {
   /** Runs the shortcut of a key press, unless the press belongs to a field, a dialog or the terminal. */
   handle(event: KeyboardEvent): void {
     if (event.defaultPrevented || event.repeat || event.isComposing) return;
+    // A dialog has the page to itself, wherever the focus is; Escape is its own.
+    if (document.querySelector('dialog[open]')) return;
     const key = named(event);
     const typed = event.target instanceof Element && taken(event.target);
     if (typed && !key.startsWith('mod+')) return;
