@@ -100,7 +100,7 @@ try {
     await page.waitForFunction((before) => window.__rexec.state()?.session !== before, before);
     await shows(page, /[#$]/);
   }
-  await typeLine(page, 'ls --color=always /usr');
+  await page.keyboard.type('ls --color=always /usr\n');
   await shows(page, /share/);
   await shoot(page, 'workspace-split');
   await page.goto(`${installation.origin}/no/such/place`);

@@ -129,6 +129,17 @@ test('a smaller screen shows a larger session whole, and takes control of its si
   await stage.leave(large, small);
 });
 
+test('letters stay in their cells when the window changes its size, with less motion too', async () => {
+  const page = await stage.terminal(await stage.newPerson({ reducedMotion: 'reduce' }));
+  const before = await state(page);
+  await page.setViewportSize({ width: 700, height: 600 });
+  await page.waitForFunction((cols) => window.__rexec.state().cols < cols, before.cols);
+  // Drawn by the DOM, where letters are spaced by what xterm measured; a canvas has its own grid.
+  const spacing = () => page.locator('[data-testid="terminal"]:visible').evaluate((pane) => Number.parseFloat(pane.querySelector('.xterm-rows')?.style.letterSpacing ?? '0'));
+  await until('letters in their cells', 5_000, async () => Math.abs(await spacing()) < 0.5);
+  await stage.leave(page);
+});
+
 test('an ended session is gone from the machine before its tab is', async () => {
   const page = await stage.terminal();
   const [shell] = stage.machine.shells();

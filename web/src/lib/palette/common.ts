@@ -181,7 +181,7 @@ function choices(): Command[] {
         label: `${field.label}: ${label}`,
         group: 'Settings',
         icon: 'settings',
-        words: 'setting terminal',
+        words: 'setting preference',
         run: () => settings.set('device', key, value as Settings[Key]),
       }),
     );
