@@ -25,7 +25,7 @@ try {
     await page.keyboard.press('Enter');
     await page.waitForTimeout(pause);
   };
-  await say('uname -srm; uptime -p', 900);
+  await say('uptime -p', 900);
   await say('# a long build, watched from a browser tab');
   await page.keyboard.type(String.raw`for i in {1..9}; do printf '\e[2m[%d/9]\e[0m compiling stage %d\n' $i $i; sleep .45; done`);
   await page.keyboard.press('Enter');
