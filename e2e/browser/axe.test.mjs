@@ -1,12 +1,10 @@
 // Every page and every dialog, in both themes, has no barrier that axe can find.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
+import { assertNoBarriers } from './lib/axe.mjs';
 import { by, launch, openTerminal, pageOf, person, running, signIn } from './lib/browser.mjs';
 import { Installation, Machine } from './lib/installation.mjs';
 
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 let browser;
 let installation;
 
@@ -20,16 +18,13 @@ after(async () => {
   await installation.stop();
 });
 
-/** Looks in both themes. The terminal's rows are xterm's; its own accessible tree is switched on by a screen reader. */
+/** Looks in both themes. */
 async function look(page, place) {
-  await page.evaluate(axe);
   for (const colorScheme of ['dark', 'light']) {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
     // What fades in or changes its colour has none of its own yet.
     await page.waitForFunction(() => document.getAnimations().every((each) => each.playState !== 'running' || each.effect.getComputedTiming().endTime === Infinity));
-    const { violations } = await page.evaluate(() => window.axe.run({ exclude: ['.xterm'] }));
-    const told = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
-    assert.deepEqual(told, [], `${place}, ${colorScheme}`);
+    await assertNoBarriers(page, `${place}, ${colorScheme}`);
   }
 }
 

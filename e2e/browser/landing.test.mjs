@@ -1,13 +1,11 @@
 // What somebody sees who is not signed in: a page that says what Rexec is, with a recording that plays, and how AI tools are set up.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
+import { assertNoBarriers } from './lib/axe.mjs';
 import { by, clipboard, launch, pageOf, person, signIn } from './lib/browser.mjs';
 import { Installation } from './lib/installation.mjs';
 import { until } from './lib/processes.mjs';
 
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 let browser;
 let installation;
 
@@ -20,12 +18,6 @@ after(async () => {
   await browser.close();
   await installation.stop();
 });
-
-async function assertNoBarriers(page) {
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => window.axe.run({ exclude: ['.xterm'] }));
-  assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`), []);
-}
 
 for (const colorScheme of ['dark', 'light'])
   test(`the landing page plays its recording, answers, and leads to the sign-in: ${colorScheme}`, async () => {
@@ -68,6 +60,18 @@ test('who wants less motion sees how the recording ends, and who is signed in se
   await by(page, 'sign-out').click();
   await by(page, 'live-preview').waitFor();
   assert.deepEqual(page.complaints, []);
+  await page.context().close();
+});
+
+test('on a phone nothing is wider than the screen', async () => {
+  const page = await pageOf(await person(browser, { viewport: { width: 390, height: 844 } }));
+  for (const path of ['/', '/ai-tools', '/sign-in']) {
+    await page.goto(`${installation.origin}${path}`);
+    await page.getByRole('heading', { level: 1 }).waitFor();
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), path);
+    const cut = await page.evaluate(() => [...document.querySelectorAll('h1, h2, p, li, section')].filter((each) => each.getBoundingClientRect().right > innerWidth + 1).map(({ outerHTML }) => outerHTML.slice(0, 80)));
+    assert.deepEqual(cut, [], path);
+  }
   await page.context().close();
 });
 

@@ -1,13 +1,11 @@
 // The list of machines: groups, kinds, doing things to several at once, what happened beside it, and all of it from the palette.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
+import { assertNoBarriers } from './lib/axe.mjs';
 import { by, openTerminal, pageOf, running, state } from './lib/browser.mjs';
 import { until } from './lib/processes.mjs';
 import { Stage } from './lib/stage.mjs';
 
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 let stage;
 let others;
 
@@ -25,12 +23,6 @@ async function list(options) {
   await page.goto(`${stage.origin}/`);
   await by(page, 'machine-row').nth(2).waitFor();
   return page;
-}
-
-async function assertNoBarriers(page) {
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => window.axe.run());
-  assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`), []);
 }
 
 test('several machines are tagged and removed together, by keyboard and by pointer', async () => {

@@ -1,12 +1,10 @@
 // The places around the terminal: sign-in, the machines page, device approval; by keyboard, too, and without barriers.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
+import { assertNoBarriers } from './lib/axe.mjs';
 import { by, launch, openTerminal, pageOf, person, running, shows, signIn } from './lib/browser.mjs';
 import { Installation, Machine, OWNER } from './lib/installation.mjs';
 
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 let browser;
 let installation;
@@ -20,15 +18,6 @@ after(async () => {
   await browser.close();
   await installation.stop();
 });
-
-/** No barrier that axe can find. Evaluated as the debugger does, so the page's content policy stays as it is. */
-async function assertNoBarriers(page) {
-  await page.evaluate(axe);
-  // The terminal's canvas is xterm's; its own accessible tree is switched on by a screen reader.
-  const { violations } = await page.evaluate(() => window.axe.run({ exclude: ['.xterm'] }));
-  const told = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
-  assert.deepEqual(told, []);
-}
 
 test('sign-in says precisely what is wrong', async () => {
   const page = await pageOf(await person(browser));
