@@ -16,6 +16,7 @@
 
 mod account;
 mod environment;
+mod files;
 mod handshake;
 mod hub;
 mod link;
@@ -65,6 +66,8 @@ pub struct HostConfig {
     pub ticket_key: PublicKey,
     /// Version of the agent, shown by `status`.
     pub version: String,
+    /// The directory that is `/` to who looks at files.
+    pub files_root: PathBuf,
 }
 
 /// Why a session host ended although nobody stopped it.

@@ -96,6 +96,7 @@ fn host_config(profile: &Profile) -> Result<HostConfig, SupervisorError> {
         org: registration.org,
         ticket_key,
         version: env!("CARGO_PKG_VERSION").into(),
+        files_root: "/".into(),
     })
 }
 

@@ -11,6 +11,7 @@ pub mod backoff;
 pub mod broker_link;
 pub mod close;
 pub mod enrol;
+pub mod files;
 pub mod frame;
 pub mod lease;
 pub mod ledger;

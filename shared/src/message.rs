@@ -33,6 +33,8 @@ pub enum SessionKind {
     Terminal,
     /// A command with separate output streams.
     Exec,
+    /// A look at files, and changes to them: [`crate::files`]. No session of the list; it ends with its stream.
+    Files,
 }
 
 /// What to run, and in what terminal.
@@ -40,9 +42,11 @@ pub enum SessionKind {
 pub struct Spec {
     /// Terminal or command.
     pub kind: SessionKind,
-    /// Columns of the first viewer's terminal.
+    /// Columns of the first viewer's terminal; 0 where there is none.
+    #[serde(default)]
     pub cols: u16,
-    /// Rows of the first viewer's terminal.
+    /// Rows of the first viewer's terminal; 0 where there is none.
+    #[serde(default)]
     pub rows: u16,
     /// Environment asked for; only `TERM`, `COLORTERM`, `LANG` and `LC_*` are taken (THREATS LO-02).
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
@@ -348,11 +352,11 @@ pub enum MessageError {
     },
 }
 
-fn json<T: for<'a> Deserialize<'a>>(frame: &Frame) -> Result<T, MessageError> {
+pub(crate) fn json<T: for<'a> Deserialize<'a>>(frame: &Frame) -> Result<T, MessageError> {
     serde_json::from_slice(&frame.payload).map_err(|source| MessageError::Json { kind: frame.kind, source })
 }
 
-fn data(frame: &Frame) -> Result<(u64, Bytes), MessageError> {
+pub(crate) fn data(frame: &Frame) -> Result<(u64, Bytes), MessageError> {
     let mut payload = frame.payload.clone();
     let address = payload.try_get_u64().map_err(|_| MessageError::Short { len: frame.payload.len() })?;
     Ok((address, payload))

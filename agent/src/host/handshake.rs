@@ -71,11 +71,13 @@ pub(super) struct Request {
     pub(super) intent: Intent,
 }
 
-/// Make a session, or come to one.
+/// Make a session, come to one, or look at files.
 #[derive(Debug, Clone)]
 pub(super) enum Intent {
-    /// `Open`.
+    /// `Open` of a terminal.
     Open(Spec),
+    /// `Open` of a files stream.
+    Files,
     /// `Attach`: what the viewer has seen.
     Attach { epoch: Option<Uuid>, offset: Option<u64> },
 }
@@ -136,11 +138,15 @@ pub(super) fn parse_first(frame: &Frame) -> Result<Request, Refusal> {
     let message = ViewerMessage::decode(frame).map_err(Refusal::protocol)?;
     let (v, request) = match message {
         Some(ViewerMessage::Open(open)) => {
-            if open.spec.kind != SessionKind::Terminal {
-                return Err(Refusal::protocol("this agent opens terminals only"));
-            }
             let Open { v, features, ticket, viewer, attempt, session, input_seq, spec } = open;
-            let (snapshot_ack, intent) = (has_snapshot_ack(&features), Intent::Open(spec));
+            let intent = match spec.kind {
+                SessionKind::Terminal => Intent::Open(spec),
+                SessionKind::Files => Intent::Files,
+                SessionKind::Exec => {
+                    return Err(Refusal::protocol("this agent opens terminals and files only"));
+                }
+            };
+            let snapshot_ack = has_snapshot_ack(&features);
             (v, Request { ticket, viewer, attempt, session, input_seq, snapshot_ack, intent })
         }
         Some(ViewerMessage::Attach(attach)) => {

@@ -12,11 +12,12 @@ use rexec_shared::close::CloseCode;
 use rexec_shared::limits::SESSIONS_MAX;
 use rexec_shared::ticket::{Capability, Claims, FeedState, Now, Verifier};
 use rexec_shared::tunnel::{HostStatus, SessionInfo, UplinkStatus};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::files;
 use super::handshake::{Admission, Intent, Refusal, Request};
 use super::presence;
 use super::session::{self, SessionHandle, SessionStart};
@@ -31,12 +32,21 @@ const STOP_GRACE: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 enum Ask {
     Check(Request, oneshot::Sender<Result<Box<Claims>, Refusal>>),
-    Enter(Request, Box<Claims>, oneshot::Sender<Result<SessionHandle, Refusal>>),
+    Enter(Request, Box<Claims>, oneshot::Sender<Result<Entrance, Refusal>>),
     Feed(String),
     Status(UplinkStatus),
     Sessions(oneshot::Sender<Vec<SessionInfo>>),
     Query(oneshot::Sender<HostStatus>),
     Stop,
+}
+
+/// Where an admitted viewer goes.
+#[derive(Debug)]
+pub(super) enum Entrance {
+    /// To a session.
+    Session(SessionHandle),
+    /// To files.
+    Files(files::Pass),
 }
 
 /// A handle to the hub.
@@ -56,8 +66,8 @@ impl HubHandle {
             .unwrap_or_else(|| Err(Refusal::host_gone()))
     }
 
-    /// The session of an admitted viewer, made if it asked for that.
-    pub(super) async fn enter(&self, admission: &Admission) -> Result<SessionHandle, Refusal> {
+    /// Where an admitted viewer goes; its session is made if it asked for that.
+    pub(super) async fn enter(&self, admission: &Admission) -> Result<Entrance, Refusal> {
         let (request, claims) = (admission.request.clone(), admission.claims.clone());
         self.ask(|reply| Ask::Enter(request, claims, reply))
             .await
@@ -116,6 +126,9 @@ pub(super) struct Hub {
     verifier: Verifier,
     feed: watch::Sender<FeedState>,
     stopping: CancellationToken,
+    root: Arc<files::Root>,
+    /// One for each files stream there may be.
+    files: Arc<Semaphore>,
     sessions: BTreeMap<Uuid, SessionHandle>,
     tasks: JoinSet<Uuid>,
     task_ids: BTreeMap<tokio::task::Id, Uuid>,
@@ -131,6 +144,8 @@ impl Hub {
         let (changes, seen) = watch::channel(0);
         let verifier = Verifier::new(config.ticket_key.clone(), config.org, now);
         let hub = Self {
+            root: Arc::new(files::Root::new(config.files_root.clone())),
+            files: Arc::new(Semaphore::new(files::STREAMS_MAX)),
             config,
             shutdown,
             asks,
@@ -186,33 +201,45 @@ impl Hub {
 
     fn check(&mut self, request: &Request) -> Result<Box<Claims>, Refusal> {
         let now = Now { unix_ms: unix_ms(), instant: Instant::now() };
-        let opening = matches!(request.intent, Intent::Open(_));
+        let (opening, wanted) = match request.intent {
+            Intent::Open(_) => (true, &[Capability::Terminal][..]),
+            Intent::Files => (true, &[Capability::FilesRead, Capability::FilesWrite][..]),
+            Intent::Attach { .. } => (false, &[Capability::Terminal, Capability::View][..]),
+        };
         let claims =
             self.verifier.check(&request.ticket, self.config.machine, request.session, opening, now)?;
-        let wanted =
-            if opening { &[Capability::Terminal][..] } else { &[Capability::Terminal, Capability::View] };
         if !wanted.iter().any(|capability| claims.allows(*capability)) {
             return Err(Refusal::new(CloseCode::Forbidden, "the ticket does not allow this"));
         }
         Ok(Box::new(claims))
     }
 
-    fn enter(&mut self, request: &Request, claims: &Claims) -> Result<SessionHandle, Refusal> {
+    fn enter(&mut self, request: &Request, claims: &Claims) -> Result<Entrance, Refusal> {
         // The proof took its time; what was good before it may have been revoked since.
         if self.verifier.feed().is_revoked(claims) {
             return Err(rexec_shared::ticket::TicketError::Revoked.into());
         }
         match (self.sessions.get(&request.session), &request.intent) {
-            (Some(session), _) if session.user == claims.usr => Ok(session.clone()),
+            (_, Intent::Files) => self.enter_files(),
+            (Some(session), _) if session.user == claims.usr => Ok(Entrance::Session(session.clone())),
             (Some(_), _) | (None, Intent::Attach { .. }) => {
                 Err(Refusal::new(CloseCode::SessionNotFound, "there is no such session"))
             }
             (None, Intent::Open(spec)) => {
                 self.make_room()?;
                 let (session, user) = (request.session, claims.usr);
-                Ok(self.start(SessionStart { session, user, spec: spec.clone() }))
+                Ok(Entrance::Session(self.start(SessionStart { session, user, spec: spec.clone() })))
             }
         }
+    }
+
+    fn enter_files(&self) -> Result<Entrance, Refusal> {
+        let permit = Arc::clone(&self.files).try_acquire_owned().map_err(|_| {
+            let max = files::STREAMS_MAX;
+            Refusal::new(CloseCode::LimitReached, format!("{max} views of files are open on this machine"))
+        })?;
+        let (feed, stopping) = (self.feed.subscribe(), self.stopping.clone());
+        Ok(Entrance::Files(files::Pass { root: Arc::clone(&self.root), feed, stopping, permit }))
     }
 
     /// An ended session that is only kept to be looked at gives way to a new one.
@@ -314,6 +341,7 @@ mod tests {
             org: Uuid::nil(),
             ticket_key: PublicKey::parse(&signer.public_key()).unwrap(),
             version: "test".to_owned(),
+            files_root: "/".into(),
         }
     }
 
@@ -336,7 +364,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bu_02_under_every_set_of_capabilities_a_ticket_opens_and_attaches_only_as_it_says() {
+    async fn bu_02_under_every_set_of_capabilities_a_ticket_opens_attaches_and_looks_only_as_it_says() {
         use rexec_shared::ticket::{Actor, ActorKind};
 
         let signer = Signer::from_pkcs8(&Signer::generate().unwrap()).unwrap();
@@ -350,7 +378,14 @@ mod tests {
             Capability::Forward,
             Capability::View,
         ];
-        for (set, opening) in (0..1u32 << all.len()).flat_map(|set| [(set, true), (set, false)]) {
+        let attach = Intent::Attach { epoch: None, offset: None };
+        let ways: [(Intent, &[Capability]); 3] = [
+            (Intent::Open(start(8).spec), &[Capability::Terminal]),
+            (attach, &[Capability::Terminal, Capability::View]),
+            (Intent::Files, &[Capability::FilesRead, Capability::FilesWrite]),
+        ];
+        for (set, way) in (0..1u32 << all.len()).flat_map(|set| (0..ways.len()).map(move |way| (set, way))) {
+            let (intent, good) = ways[way].clone();
             let caps: Vec<Capability> =
                 (0..all.len()).filter(|bit| set >> bit & 1 == 1).map(|bit| all[bit]).collect();
             let (iat, session, act) = (unix_ms(), Uuid::from_u128(8), Uuid::nil());
@@ -359,16 +394,11 @@ mod tests {
                 (Uuid::new_v4(), Uuid::nil(), Uuid::nil(), Uuid::nil(), Uuid::nil());
             let (ses, cnf, exp) = (session, String::new(), iat + 1_000);
             let claims = Claims { jti, aud, org, usr, lgn, act, ses, caps: caps.clone(), cnf, iat, exp };
-            let intent = if opening {
-                Intent::Open(start(8).spec)
-            } else {
-                Intent::Attach { epoch: None, offset: None }
-            };
             let (ticket, viewer, attempt, input_seq) = (signer.ticket(&claims), Uuid::nil(), 0, 0);
             let request = Request { ticket, viewer, attempt, session, input_seq, snapshot_ack: true, intent };
-            let may = caps.contains(&Capability::Terminal) || !opening && caps.contains(&Capability::View);
+            let may = caps.iter().any(|cap| good.contains(cap));
             let code = hub.check(&request).err().map(|refusal| refusal.code);
-            assert_eq!(code, (!may).then_some(CloseCode::Forbidden), "{caps:?}, opening: {opening}");
+            assert_eq!(code, (!may).then_some(CloseCode::Forbidden), "{caps:?}, way {way}");
         }
     }
 

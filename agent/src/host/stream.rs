@@ -19,8 +19,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::files;
 use super::handshake::{self, Admission, Refusal};
-use super::hub::HubHandle;
+use super::hub::{Entrance, HubHandle};
 use super::session::{Arrival, Batch, Command, Outlet, SessionHandle, StreamId};
 
 /// How long a refused viewer may take to read why.
@@ -31,19 +32,17 @@ const READ_SIZE: usize = 4 * 1024;
 /// Serves one stream.
 pub(super) async fn serve(mut stream: UnixStream, hub: HubHandle) {
     match begin(&mut stream, &hub).await {
-        Ok(Some((session, admission))) => attached(stream, session, admission).await,
+        Ok(Some((Entrance::Session(session), admission))) => attached(stream, session, admission).await,
+        Ok(Some((Entrance::Files(pass), admission))) => files::serve(stream, admission, pass).await,
         Ok(None) => {}
         Err(refusal) => refuse(&mut stream, &refusal).await,
     }
 }
 
-async fn begin(
-    stream: &mut UnixStream,
-    hub: &HubHandle,
-) -> Result<Option<(SessionHandle, Admission)>, Refusal> {
+async fn begin(stream: &mut UnixStream, hub: &HubHandle) -> Result<Option<(Entrance, Admission)>, Refusal> {
     let Some(admission) = handshake::admit(stream, hub).await? else { return Ok(None) };
-    let session = hub.enter(&admission).await?;
-    Ok(Some((session, admission)))
+    let entrance = hub.enter(&admission).await?;
+    Ok(Some((entrance, admission)))
 }
 
 async fn refuse(stream: &mut UnixStream, refusal: &Refusal) {

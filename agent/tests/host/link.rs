@@ -65,6 +65,7 @@ async fn a_local_command_sees_the_uplinks_last_word_and_can_stop_the_host() {
 async fn a_second_host_does_not_take_the_sockets_of_the_first() {
     let host = Host::start().await;
     let config = rexec_agent::host::HostConfig {
+        files_root: "/".into(),
         viewer_socket: host.viewer_socket(),
         link_socket: host.link_socket(),
         machine: host.machine,

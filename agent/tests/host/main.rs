@@ -6,6 +6,7 @@
     reason = "helpers of tests fail as tests do, whatever else comes, and figures are for whoever reads the log"
 )]
 
+mod files;
 mod input;
 mod link;
 mod pacing;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use rexec_agent::host::{self, HostConfig, HostError};
-use rexec_shared::frame::Decoder;
+use rexec_shared::frame::{Decoder, Frame};
 use rexec_shared::message::{
     ErrorMessage, Exit, HostMessage, Opened, SessionKind, Size, Spec, ViewerMessage,
 };
@@ -41,6 +41,11 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) async fn start() -> Self {
+        Self::start_in(Path::new("/")).await
+    }
+
+    /// A host to whose viewers of files `root` is `/`.
+    pub(crate) async fn start_in(root: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let signer = Signer::from_pkcs8(&Signer::generate().unwrap()).unwrap();
         let (machine, org, user) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
@@ -52,6 +57,7 @@ impl Host {
             org,
             ticket_key: PublicKey::parse(&signer.public_key()).unwrap(),
             version: "test".to_owned(),
+            files_root: root.to_owned(),
         };
         let shutdown = CancellationToken::new();
         let task = Some(tokio::spawn(host::run(config, shutdown.clone())));
@@ -152,6 +158,18 @@ pub(crate) async fn present(
     first: &[u8],
     key: &ViewerKey,
 ) -> Result<(UnixStream, Decoder), String> {
+    let opened =
+        |frame: &Frame| matches!(HostMessage::decode(frame), Ok(Some(HostMessage::Opened(_)))).then_some(());
+    present_with(socket, first, key, opened).await.map(|(stream, decoder, ())| (stream, decoder))
+}
+
+/// As [`present`], until the frame that `opened` knows.
+pub(crate) async fn present_with<T>(
+    socket: PathBuf,
+    first: &[u8],
+    key: &ViewerKey,
+    opened: impl Fn(&Frame) -> Option<T>,
+) -> Result<(UnixStream, Decoder, T), String> {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 
@@ -163,6 +181,9 @@ pub(crate) async fn present(
     let mut decoder = Decoder::new();
     loop {
         while let Some(frame) = decoder.poll_frame().unwrap() {
+            if let Some(opened) = opened(&frame) {
+                return Ok((stream, decoder, opened));
+            }
             match HostMessage::decode(&frame).unwrap().unwrap() {
                 HostMessage::Challenge(challenge) => {
                     let proof = key.prove(&BASE64.decode(challenge.nonce).unwrap(), &payload).unwrap();
@@ -170,7 +191,6 @@ pub(crate) async fn present(
                     ViewerMessage::Proof(proof).encode(&mut out);
                     stream.write_all(&out).await.unwrap();
                 }
-                HostMessage::Opened(_) => return Ok((stream, decoder)),
                 HostMessage::Error(error) => return Err(error.code),
                 other => panic!("{other:?}"),
             }

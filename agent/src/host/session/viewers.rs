@@ -119,10 +119,12 @@ impl Session {
                 format!("{VIEWERS_MAX} viewers are attached already"),
             ));
         }
-        let answer = match request.intent {
-            Intent::Open(_) => self.log.resume(self.epoch, None, None),
-            Intent::Attach { epoch, offset } => self.log.resume(self.epoch, epoch, offset),
+        let seen = if let Intent::Attach { epoch, offset } = request.intent {
+            (epoch, offset)
+        } else {
+            (None, None)
         };
+        let answer = self.log.resume(self.epoch, seen.0, seen.1);
         if answer == ResumeAnswer::Impossible {
             return Err(Refusal::protocol("the offset was never produced"));
         }
