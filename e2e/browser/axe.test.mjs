@@ -1,5 +1,7 @@
 // Every page and every dialog, in both themes, has no barrier that axe can find.
 import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { assertNoBarriers } from './lib/axe.mjs';
 import { by, launch, openTerminal, pageOf, person, running, signIn } from './lib/browser.mjs';
@@ -89,6 +91,32 @@ test('for who is signed in', async () => {
   await page.goto(`${installation.origin}/no/such/place`);
   await by(page, 'not-found').waitFor();
   await look(page, 'not found');
+
+  const home = join(machine.dir, 'home');
+  mkdirSync(join(home, 'folder'));
+  writeFileSync(join(home, 'notes.txt'), 'notes');
+  await page.goto(`${installation.origin}/m/${machine.id}/files`);
+  const notes = page.locator('[data-name="notes.txt"]');
+  await by(notes, 'select-entry').click();
+  await by(page, 'upload-input').setInputFiles(join(installation.dir, 'control.log'));
+  await page.locator('[data-testid="transfer"][data-state="done"]').waitFor();
+  await by(page, 'second-pane').click();
+  await look(page, 'files, a transfer');
+  await by(page, 'clear-transfers').click();
+  await by(page, 'second-pane').click();
+  const fileDialogs = [
+    ['new folder', async () => { await by(page, 'files-pane').getByText('Clear').click(); await by(page, 'new-folder').click(); }, 'name-input'],
+    ['delete files', async () => { await by(notes, 'entry-menu').click(); await by(page, 'entry-delete').click(); }, 'confirm-delete-files'],
+    ['replace', () => by(page, 'upload-input').setInputFiles(join(installation.dir, 'control.log')), 'confirm-replace'],
+    ['a text', () => by(notes, 'open-entry').click(), 'editor-text'],
+  ];
+  for (const [name, open, there] of fileDialogs) {
+    await open();
+    await by(page, there).waitFor();
+    await look(page, name);
+    await page.keyboard.press('Escape');
+    await page.locator('dialog[open]').waitFor({ state: 'detached' });
+  }
 
   const asking = new Machine(installation, 'new').begin(['register', '--name', 'laptop', '--server', installation.origin]);
   const [, code] = await asking.says(/\b([A-Z]{4}-[A-Z]{4})\b/);

@@ -1,5 +1,5 @@
 // Screenshots of every place, in three sizes and both themes: `make shots`. For a person to look at, so nothing is compared.
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { by, launch, openTerminal, pageOf, person, shows, signIn, typeLine } from './lib/browser.mjs';
 import { Installation, Machine } from './lib/installation.mjs';
@@ -74,6 +74,24 @@ try {
   await page.goto(`${installation.origin}/settings`);
   await by(page, 'preview').locator('.xterm-screen').waitFor();
   await shoot(page, 'settings');
+
+  const home = join(machines[0].dir, 'home');
+  for (const name of ['project', 'archive', 'photos 2026']) mkdirSync(join(home, name));
+  for (const [name, size] of [['README.md', 1_200], ['deploy.sh', 482], ['dump.sql.gz', 8_300_211], ['report (2).pdf', 401_233]]) {
+    writeFileSync(join(home, name), Buffer.alloc(size, 'a line of text\n'));
+  }
+  await page.goto(`${installation.origin}/m/${machines[0].id}/files`);
+  await page.getByText('README.md').waitFor();
+  await shoot(page, 'files');
+  await by(page, 'second-pane').click();
+  await by(page, 'upload-input').last().setInputFiles(join(home, 'dump.sql.gz'));
+  await by(page, 'confirm-replace').click();
+  await page.locator('[data-testid="transfer"][data-state="done"]').waitFor();
+  await shoot(page, 'files-two');
+  await page.locator('[data-name="README.md"]').first().getByTestId('open-entry').click();
+  await by(page, 'editor-text').waitFor();
+  await shoot(page, 'files-editor');
+  await page.keyboard.press('Escape');
 
   const asking = new Machine(installation, 'new').begin(['register', '--name', 'my-laptop', '--server', installation.origin]);
   const [, code] = await asking.says(/\b([A-Z]{4}-[A-Z]{4})\b/);

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use rexec_shared::broker_link::{FromBroker, ToBroker};
+use rexec_shared::files::{FilesReply, FilesRequest};
 use rexec_shared::frame::Frame;
 use rexec_shared::limits::FRAME_MAX;
 use rexec_shared::message::{HostMessage, MessageError, ViewerMessage};
@@ -26,6 +27,8 @@ pub(crate) fn target(bytes: &[u8]) {
 pub(crate) fn decode(frame: &Frame) {
     survives(ViewerMessage::decode, ViewerMessage::encode, frame);
     survives(HostMessage::decode, HostMessage::encode, frame);
+    survives(FilesRequest::decode, FilesRequest::encode, frame);
+    survives(FilesReply::decode, FilesReply::encode, frame);
     survives(AgentMessage::decode, AgentMessage::encode, frame);
     survives(BrokerMessage::decode, BrokerMessage::encode, frame);
     // These carry round trips, which are no whole numbers and lose their last digit in a text.

@@ -3,7 +3,7 @@ import type { Machine } from '$lib/api/types';
 import type { MachineAction } from '$lib/machines/actions';
 import { runningSessions } from '$lib/machines/sessions';
 import { router } from '$lib/router/router.svelte';
-import { workspacePath } from '$lib/router/routes';
+import { filesPath, workspacePath } from '$lib/router/routes';
 import { menuOf } from '$lib/sandboxes/standing';
 import { account } from '$lib/state/account.svelte';
 import type { Command } from '$lib/state/commands.svelte';
@@ -74,6 +74,14 @@ function onMachine(machine: Machine): Command[] {
   const own = menuOf(sandbox, () => {}).length > 0 ? sandbox : undefined;
   const runs = own !== undefined && own.desired !== 'stopped' && own.state !== 'failed';
   return [
+    {
+      id: `files-${machine.id}`,
+      label: `Files of ${machine.name}`,
+      group: 'On a machine',
+      icon: 'folder',
+      words: 'upload download browse edit',
+      run: () => router.navigate(filesPath({ machine: machine.id, path: '' })),
+    },
     of('rename', 'Rename', 'edit'),
     of('tag', 'Edit the tags of', 'tag'),
     of('usage', 'What is used by', 'pulse'),

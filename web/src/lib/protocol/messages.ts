@@ -3,8 +3,8 @@
  * (`shared/src/message.rs`, docs/PROTOCOL.md). Unknown fields are ignored, unknown types skipped.
  */
 import { type Bytes, concat, utf8 } from './bytes';
-import { encodeFrame, type Frame, ProtocolError } from './frames';
-import { COLS_MAX, ROWS_MAX } from './limits';
+import { ADDRESS_BYTES, Fields, parseObject, readU64, u64 } from './fields';
+import { encodeFrame, type Frame } from './frames';
 
 /** A terminal's size in cells. */
 export interface Size {
@@ -12,9 +12,9 @@ export interface Size {
   readonly rows: number;
 }
 
-/** What to run, and in what terminal. Absent `cwd` and `command`: home directory and login shell. */
+/** What to run, and in what terminal (0 × 0 where there is none). Absent `cwd` and `command`: home directory and login shell. */
 export interface Spec extends Size {
-  readonly kind: 'terminal';
+  readonly kind: 'terminal' | 'files';
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly command?: readonly string[];
@@ -140,8 +140,6 @@ const KIND: Readonly<Record<ViewerMessage['type'], number>> = {
   Input: 0x80,
 };
 
-const ADDRESS_BYTES = 8;
-
 /** The payload of a message: JSON for control, `u64 address · bytes` for data. */
 export function encodePayload(message: ViewerMessage): Bytes {
   if (message.type === 'Input') return concat(u64(message.seq), message.bytes);
@@ -216,98 +214,4 @@ function viewerInfo(f: Fields): ViewerInfo {
 
 function role(f: Fields): Role {
   return f.text('role') === 'writer' ? 'writer' : 'view';
-}
-
-function u64(value: number): Bytes {
-  const bytes = new Uint8Array(ADDRESS_BYTES);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(value));
-  return bytes;
-}
-
-function readU64(payload: Bytes): number {
-  if (payload.length < ADDRESS_BYTES) {
-    throw new ProtocolError(`data frame of ${payload.length} bytes has no room for its address`);
-  }
-  const value = Number(new DataView(payload.buffer, payload.byteOffset).getBigUint64(0));
-  if (!Number.isSafeInteger(value)) throw new ProtocolError('data frame beyond 2^53 bytes');
-  return value;
-}
-
-/** The fields of a JSON payload, read strictly: a field that is not what it should be is a protocol error. */
-class Fields {
-  readonly #kind: number;
-  readonly #object: Readonly<Record<string, unknown>>;
-
-  constructor(kind: number, object: Readonly<Record<string, unknown>>) {
-    this.#kind = kind;
-    this.#object = object;
-  }
-
-  text(name: string): string {
-    const value = this.#object[name];
-    return typeof value === 'string' ? value : this.#refuse(name);
-  }
-
-  textOrNull(name: string): string | null {
-    return this.#object[name] == null ? null : this.text(name);
-  }
-
-  flag(name: string): boolean {
-    const value = this.#object[name];
-    return typeof value === 'boolean' ? value : this.#refuse(name);
-  }
-
-  /** A whole number that is not negative. */
-  count(name: string): number {
-    const value = this.#object[name];
-    return Number.isSafeInteger(value) && (value as number) >= 0
-      ? (value as number)
-      : this.#refuse(name);
-  }
-
-  integerOrNull(name: string): number | null {
-    const value = this.#object[name] ?? null;
-    return value === null || Number.isSafeInteger(value)
-      ? (value as number | null)
-      : this.#refuse(name);
-  }
-
-  size(): Size {
-    return { cols: this.#within('cols', COLS_MAX), rows: this.#within('rows', ROWS_MAX) };
-  }
-
-  #within(name: string, max: number): number {
-    const value = this.count(name);
-    return value >= 1 && value <= max ? value : this.#refuse(name);
-  }
-
-  list(name: string): Fields[] {
-    const value = this.#object[name];
-    if (!Array.isArray(value)) return this.#refuse(name);
-    return value.map((item) =>
-      isObject(item) ? new Fields(this.#kind, item) : this.#refuse(name),
-    );
-  }
-
-  #refuse(name: string): never {
-    throw new ProtocolError(`frame type ${hex(this.#kind)}: bad field ${name}`);
-  }
-}
-
-function parseObject(kind: number, payload: Bytes): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(payload));
-    if (isObject(value)) return value;
-  } catch {
-    // Said below: what the parser thinks of the other side's bytes helps nobody.
-  }
-  throw new ProtocolError(`frame type ${hex(kind)}: not a JSON object`);
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function hex(kind: number): string {
-  return `0x${kind.toString(16).padStart(2, '0')}`;
 }

@@ -33,14 +33,18 @@ export async function fetchBroker(machine: string, signal: AbortSignal): Promise
   return broker_url;
 }
 
+/** What a ticket may be asked for here. */
+export type Capability = 'terminal' | 'files.read' | 'files.write';
+
 /** A ticket, and with it the capability to resume. `signal` gives up. */
 export async function fetchTicket(
   machine: string,
   session: string,
   key: string,
   signal: AbortSignal,
+  caps: Capability[] = ['terminal'],
 ): Promise<Ticket> {
-  const body = { machine, session, caps: ['terminal' as const], key };
+  const body = { machine, session, caps, key };
   try {
     return await call(api.POST('/api/tickets', { body, signal }));
   } catch (thrown) {

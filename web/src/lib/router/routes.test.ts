@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { routeOf } from './routes';
+import { filesPath, routeOf } from './routes';
 
 describe('routes', () => {
   it('every place of the app has its address', () => {
@@ -9,6 +9,12 @@ describe('routes', () => {
     expect(routeOf('/device', '?code=ABCD-EFGH')).toEqual({ name: 'device', code: 'ABCD-EFGH' });
     expect(routeOf('/ai-tools', '')).toEqual({ name: 'ai-tools' });
     expect(routeOf('/settings', '')).toEqual({ name: 'settings' });
+    const at = { machine: '0192', path: '/a b' };
+    const beside = { machine: '77', path: '/x:y' };
+    for (const place of [null, beside]) {
+      const { pathname, search } = new URL(filesPath(at, place), 'http://x');
+      expect(routeOf(pathname, search)).toEqual({ name: 'files', at, beside: place });
+    }
     const workspace = { name: 'workspace', machine: '0192' };
     expect(routeOf('/m/0192', '')).toEqual({ ...workspace, session: null, alone: false });
     const one = routeOf('/m/0192', '?session=77&window=1');

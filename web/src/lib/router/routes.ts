@@ -8,10 +8,18 @@ export type Route =
   | { name: 'device'; code: string }
   /** `session`: the one to come to; `alone`: in a window of its own. */
   | { name: 'workspace'; machine: string; session: string | null; alone: boolean }
+  /** `beside`: what the second pane shows, if there is one. An empty path is home. */
+  | { name: 'files'; at: FilesPlace; beside: FilesPlace | null }
   | { name: 'settings' }
   | { name: 'ai-tools' }
   | { name: 'components' }
   | { name: 'not-found' };
+
+/** A directory of a machine. */
+export interface FilesPlace {
+  readonly machine: string;
+  readonly path: string;
+}
 
 /** What an address shows. Total: whatever is not a place is `not-found`. */
 export function routeOf(pathname: string, search: string): Route {
@@ -19,6 +27,8 @@ export function routeOf(pathname: string, search: string): Route {
   const path = pathname.length > 1 ? pathname.replace(/\/+$/, '') : pathname;
   const machine = /^\/m\/([^/]+)$/.exec(path)?.[1];
   if (machine) return workspace(machine, params);
+  const files = /^\/m\/([^/]+)\/files$/.exec(path)?.[1];
+  if (files) return filesRoute(files, params);
   switch (path) {
     case '':
     case '/':
@@ -45,6 +55,26 @@ export function routeOf(pathname: string, search: string): Route {
 export function workspacePath(machine: string, session?: string): string {
   const path = `/m/${encodeURIComponent(machine)}`;
   return session === undefined ? path : `${path}?session=${encodeURIComponent(session)}`;
+}
+
+/** The address of a look at files. */
+export function filesPath(at: FilesPlace, beside: FilesPlace | null = null): string {
+  const params = new URLSearchParams();
+  if (at.path !== '') params.set('path', at.path);
+  if (beside) params.set('beside', `${beside.machine}:${beside.path}`);
+  const query = params.size > 0 ? `?${params}` : '';
+  return `/m/${encodeURIComponent(at.machine)}/files${query}`;
+}
+
+function filesRoute(encoded: string, params: URLSearchParams): Route {
+  const [, machine, path] = /^([^:]+):(.*)$/s.exec(params.get('beside') ?? '') ?? [];
+  const beside = machine === undefined ? null : { machine, path: path ?? '' };
+  try {
+    const at = { machine: decodeURIComponent(encoded), path: params.get('path') ?? '' };
+    return { name: 'files', at, beside };
+  } catch {
+    return { name: 'not-found' };
+  }
 }
 
 function workspace(encoded: string, params: URLSearchParams): Route {

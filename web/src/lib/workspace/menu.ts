@@ -1,4 +1,6 @@
 /** What can be done with the pane in front. */
+import { router } from '$lib/router/router.svelte';
+import { filesPath } from '$lib/router/routes';
 import { sheet } from '$lib/state/sheet.svelte';
 import type { MenuItem } from '$lib/ui/menu-item';
 import type { WorkspacePage } from './page.svelte';
@@ -16,6 +18,14 @@ export function menuOf(page: WorkspacePage): MenuItem[] {
       icon: 'edit',
       run: () => (page.renaming = active),
       testid: 'menu-rename',
+    },
+    {
+      label: 'Files here',
+      icon: 'folder',
+      run: () => {
+        router.navigate(filesPath({ machine: active.machine, path: active.cwd }));
+      },
+      testid: 'menu-files',
     },
     ...ofPanes(page, active),
     { label: 'Keyboard shortcuts', icon: 'keyboard', apart: true, run: () => (sheet.open = true) },
