@@ -17,9 +17,11 @@
 mod account;
 mod environment;
 mod files;
+mod forward;
 mod handshake;
 mod hub;
 mod link;
+mod pass;
 mod presence;
 mod pty;
 mod screen;

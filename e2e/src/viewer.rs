@@ -120,7 +120,7 @@ async fn connect_from(
 pub fn terminal(command: Option<Vec<String>>) -> Spec {
     let env = [("TERM", "xterm-256color"), ("LANG", "C.UTF-8")];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Spec { kind: SessionKind::Terminal, cols: 80, rows: 24, env: env.into(), cwd: None, command }
+    Spec { kind: SessionKind::Terminal, cols: 80, rows: 24, env: env.into(), cwd: None, command, port: None }
 }
 
 /// A terminal of the usual size running a shell that reads nobody's start-up files: a test must not hang on its user's.

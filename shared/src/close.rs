@@ -106,6 +106,8 @@ close_codes! {
     WrongInstallation = 17, "wrong_installation", Agent, Never;
     /// The session host is not answering on its socket.
     HostUnavailable = 18, "host_unavailable", Machine, Backoff;
+    /// Nothing listens on the port that a forward leads to.
+    PortClosed = 19, "port_closed", Machine, Backoff;
 }
 
 impl CloseCode {

@@ -22,6 +22,8 @@ pub const ATTACH: u8 = 0x02;
 pub const INPUT: u8 = 0x80;
 /// Type byte of `Output`.
 pub const OUTPUT: u8 = 0xa0;
+/// Type byte of `Connected`, the one frame of a host on a forward that is let in: `{}`.
+pub const CONNECTED: u8 = 0x2f;
 /// Type byte of `SnapshotData`.
 pub const SNAPSHOT_DATA: u8 = 0xa1;
 
@@ -35,6 +37,8 @@ pub enum SessionKind {
     Exec,
     /// A look at files, and changes to them: [`crate::files`]. No session of the list; it ends with its stream.
     Files,
+    /// A connection to a TCP port of the machine's loopback: after [`CONNECTED`] the stream is its bytes, without frames.
+    Forward,
 }
 
 /// What to run, and in what terminal.
@@ -57,6 +61,9 @@ pub struct Spec {
     /// Argument vector; none is the user's login shell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
+    /// Port that a forward leads to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
 }
 
 /// First frame of a viewer that wants a new session (or its own, retried).

@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn each_piece_of_a_snapshot_is_acknowledged_at_once_for_the_host_may_send_no_more_before() {
         let (env, cwd, command) = (Default::default(), None, None);
-        let spec = Spec { kind: SessionKind::Terminal, cols: 80, rows: 24, env, cwd, command };
+        let spec = Spec { kind: SessionKind::Terminal, cols: 80, rows: 24, env, cwd, command, port: None };
         let mut viewer =
             Viewer::new(Uuid::new_v4(), Uuid::new_v4(), spec, ViewerKey::generate().expect("a key"));
         viewer.attached = true;

@@ -21,7 +21,7 @@ fn id(n: u128) -> Uuid {
 
 fn spec() -> Spec {
     let env = BTreeMap::from([("LANG".to_owned(), "C.UTF-8".to_owned())]);
-    Spec { kind: SessionKind::Terminal, cols: 80, rows: 24, env, cwd: None, command: None }
+    Spec { kind: SessionKind::Terminal, cols: 80, rows: 24, env, cwd: None, command: None, port: None }
 }
 
 fn viewer_messages() -> Vec<ViewerMessage> {

@@ -18,14 +18,14 @@ use std::time::Duration;
 use rexec_shared::close::CloseCode;
 use rexec_shared::files::{Answer, Ask, FilesOpened, FilesReply, FilesRequest, Op, Outcome};
 use rexec_shared::message::ErrorMessage;
-use rexec_shared::ticket::{Capability, Claims, FeedState};
+use rexec_shared::ticket::{Capability, Claims};
 use tokio::net::UnixStream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
 use super::handshake::{Admission, Refusal};
+use super::pass::Pass;
 use failure::Fault;
 pub(super) use root::Root;
 use upload::Upload;
@@ -38,19 +38,9 @@ const IDLE: Duration = Duration::from_secs(120);
 /// Answers of one question that wait for the socket.
 const ANSWERS: usize = 4;
 
-/// What the hub gives a stream that may come in.
-#[derive(Debug)]
-pub(super) struct Pass {
-    pub(super) root: Arc<Root>,
-    pub(super) feed: watch::Receiver<FeedState>,
-    pub(super) stopping: CancellationToken,
-    pub(super) permit: OwnedSemaphorePermit,
-}
-
 /// Serves one stream.
-pub(super) async fn serve(stream: UnixStream, admission: Admission, pass: Pass) {
+pub(super) async fn serve(stream: UnixStream, admission: Admission, mut pass: Pass, root: Arc<Root>) {
     let Admission { request, claims, rest } = admission;
-    let Pass { root, feed, stopping, permit: _permit } = pass;
     let mut wire = Wire::new(stream, rest);
     let opened = FilesOpened {
         session: request.session,
@@ -62,22 +52,13 @@ pub(super) async fn serve(stream: UnixStream, admission: Admission, pass: Pass) 
     let mut desk = Desk { root, claims: &claims, upload: None };
     let ended = tokio::select! {
         ended = desk.run(&mut wire, opened) => ended,
-        () = revoked(feed, &claims) => {
-            Err(Refusal::new(CloseCode::Revoked, "the login was ended"))
-        }
-        () = stopping.cancelled() => Err(Refusal::host_gone()),
+        refusal = pass.ended(&claims) => Err(refusal),
     };
     if let Err(refusal) = ended {
         tracing::info!(code = refusal.code.name(), reason = refusal.message, "a files stream was ended");
         wire.put(&FilesReply::Error(ErrorMessage::new(refusal.code, refusal.message)));
     }
     wire.finish().await;
-}
-
-async fn revoked(mut feed: watch::Receiver<FeedState>, claims: &Claims) {
-    if feed.wait_for(|feed| feed.is_revoked(claims)).await.is_err() {
-        std::future::pending().await
-    }
 }
 
 /// What one stream is about.

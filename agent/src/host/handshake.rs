@@ -78,6 +78,8 @@ pub(super) enum Intent {
     Open(Spec),
     /// `Open` of a files stream.
     Files,
+    /// `Open` of a connection to this port.
+    Forward(u16),
     /// `Attach`: what the viewer has seen.
     Attach { epoch: Option<Uuid>, offset: Option<u64> },
 }
@@ -142,8 +144,9 @@ pub(super) fn parse_first(frame: &Frame) -> Result<Request, Refusal> {
             let intent = match spec.kind {
                 SessionKind::Terminal => Intent::Open(spec),
                 SessionKind::Files => Intent::Files,
+                SessionKind::Forward => Intent::Forward(forward_port(spec.port)?),
                 SessionKind::Exec => {
-                    return Err(Refusal::protocol("this agent opens terminals and files only"));
+                    return Err(Refusal::protocol("this agent opens terminals, files and forwards only"));
                 }
             };
             let snapshot_ack = has_snapshot_ack(&features);
@@ -160,6 +163,10 @@ pub(super) fn parse_first(frame: &Frame) -> Result<Request, Refusal> {
         return Err(Refusal::protocol(format!("protocol version {v}; this agent speaks {PROTOCOL_VERSION}")));
     }
     Ok(request)
+}
+
+fn forward_port(port: Option<u16>) -> Result<u16, Refusal> {
+    port.filter(|port| *port != 0).ok_or_else(|| Refusal::protocol("a forward names a port from 1 to 65535"))
 }
 
 fn has_snapshot_ack(features: &[String]) -> bool {

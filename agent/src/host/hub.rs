@@ -17,11 +17,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::files;
 use super::handshake::{Admission, Intent, Refusal, Request};
+use super::pass::Pass;
 use super::presence;
 use super::session::{self, SessionHandle, SessionStart};
 use super::{HostConfig, HostError, unix_ms};
+use super::{files, forward};
 
 /// Questions waiting for the hub.
 const QUEUE: usize = 64;
@@ -46,7 +47,9 @@ pub(super) enum Entrance {
     /// To a session.
     Session(SessionHandle),
     /// To files.
-    Files(files::Pass),
+    Files(Pass, Arc<files::Root>),
+    /// To a port.
+    Forward(Pass, u16),
 }
 
 /// A handle to the hub.
@@ -129,6 +132,8 @@ pub(super) struct Hub {
     root: Arc<files::Root>,
     /// One for each files stream there may be.
     files: Arc<Semaphore>,
+    /// One for each connection to a port.
+    forwards: Arc<Semaphore>,
     sessions: BTreeMap<Uuid, SessionHandle>,
     tasks: JoinSet<Uuid>,
     task_ids: BTreeMap<tokio::task::Id, Uuid>,
@@ -146,6 +151,7 @@ impl Hub {
         let hub = Self {
             root: Arc::new(files::Root::new(config.files_root.clone())),
             files: Arc::new(Semaphore::new(files::STREAMS_MAX)),
+            forwards: Arc::new(Semaphore::new(forward::STREAMS_MAX)),
             config,
             shutdown,
             asks,
@@ -204,6 +210,7 @@ impl Hub {
         let (opening, wanted) = match request.intent {
             Intent::Open(_) => (true, &[Capability::Terminal][..]),
             Intent::Files => (true, &[Capability::FilesRead, Capability::FilesWrite][..]),
+            Intent::Forward(_) => (true, &[Capability::Forward][..]),
             Intent::Attach { .. } => (false, &[Capability::Terminal, Capability::View][..]),
         };
         let claims =
@@ -220,7 +227,14 @@ impl Hub {
             return Err(rexec_shared::ticket::TicketError::Revoked.into());
         }
         match (self.sessions.get(&request.session), &request.intent) {
-            (_, Intent::Files) => self.enter_files(),
+            (_, Intent::Files) => {
+                let pass = self.pass(&self.files, files::STREAMS_MAX, "views of files")?;
+                Ok(Entrance::Files(pass, Arc::clone(&self.root)))
+            }
+            (_, Intent::Forward(port)) => {
+                let pass = self.pass(&self.forwards, forward::STREAMS_MAX, "connections to ports")?;
+                Ok(Entrance::Forward(pass, *port))
+            }
             (Some(session), _) if session.user == claims.usr => Ok(Entrance::Session(session.clone())),
             (Some(_), _) | (None, Intent::Attach { .. }) => {
                 Err(Refusal::new(CloseCode::SessionNotFound, "there is no such session"))
@@ -233,13 +247,12 @@ impl Hub {
         }
     }
 
-    fn enter_files(&self) -> Result<Entrance, Refusal> {
-        let permit = Arc::clone(&self.files).try_acquire_owned().map_err(|_| {
-            let max = files::STREAMS_MAX;
-            Refusal::new(CloseCode::LimitReached, format!("{max} views of files are open on this machine"))
+    /// What a stream that is no session's is let in with; `what` it is one of at most `max` of.
+    fn pass(&self, room: &Arc<Semaphore>, max: usize, what: &str) -> Result<Pass, Refusal> {
+        let permit = Arc::clone(room).try_acquire_owned().map_err(|_| {
+            Refusal::new(CloseCode::LimitReached, format!("{max} {what} are open on this machine"))
         })?;
-        let (feed, stopping) = (self.feed.subscribe(), self.stopping.clone());
-        Ok(Entrance::Files(files::Pass { root: Arc::clone(&self.root), feed, stopping, permit }))
+        Ok(Pass { feed: self.feed.subscribe(), stopping: self.stopping.clone(), _permit: permit })
     }
 
     /// An ended session that is only kept to be looked at gives way to a new one.
@@ -359,6 +372,7 @@ mod tests {
             env: BTreeMap::new(),
             cwd: None,
             command,
+            port: None,
         };
         SessionStart { session: Uuid::from_u128(session), user: Uuid::nil(), spec }
     }
@@ -379,10 +393,11 @@ mod tests {
             Capability::View,
         ];
         let attach = Intent::Attach { epoch: None, offset: None };
-        let ways: [(Intent, &[Capability]); 3] = [
+        let ways: [(Intent, &[Capability]); 4] = [
             (Intent::Open(start(8).spec), &[Capability::Terminal]),
             (attach, &[Capability::Terminal, Capability::View]),
             (Intent::Files, &[Capability::FilesRead, Capability::FilesWrite]),
+            (Intent::Forward(1), &[Capability::Forward]),
         ];
         for (set, way) in (0..1u32 << all.len()).flat_map(|set| (0..ways.len()).map(move |way| (set, way))) {
             let (intent, good) = ways[way].clone();

@@ -19,10 +19,10 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::files;
 use super::handshake::{self, Admission, Refusal};
 use super::hub::{Entrance, HubHandle};
 use super::session::{Arrival, Batch, Command, Outlet, SessionHandle, StreamId};
+use super::{files, forward};
 
 /// How long a refused viewer may take to read why.
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(5);
@@ -33,7 +33,12 @@ const READ_SIZE: usize = 4 * 1024;
 pub(super) async fn serve(mut stream: UnixStream, hub: HubHandle) {
     match begin(&mut stream, &hub).await {
         Ok(Some((Entrance::Session(session), admission))) => attached(stream, session, admission).await,
-        Ok(Some((Entrance::Files(pass), admission))) => files::serve(stream, admission, pass).await,
+        Ok(Some((Entrance::Files(pass, root), admission))) => {
+            files::serve(stream, admission, pass, root).await
+        }
+        Ok(Some((Entrance::Forward(pass, port), admission))) => {
+            forward::serve(stream, admission, pass, port).await
+        }
         Ok(None) => {}
         Err(refusal) => refuse(&mut stream, &refusal).await,
     }
@@ -45,7 +50,8 @@ async fn begin(stream: &mut UnixStream, hub: &HubHandle) -> Result<Option<(Entra
     Ok(Some((entrance, admission)))
 }
 
-async fn refuse(stream: &mut UnixStream, refusal: &Refusal) {
+/// Tells a viewer why it is turned away.
+pub(super) async fn refuse(stream: &mut UnixStream, refusal: &Refusal) {
     let out = said(refusal);
     let told = async {
         stream.write_all(&out).await?;

@@ -90,7 +90,8 @@ impl StopReason {
             | CloseCode::Overloaded
             | CloseCode::Internal
             | CloseCode::FeedStale
-            | CloseCode::HostUnavailable => None,
+            | CloseCode::HostUnavailable
+            | CloseCode::PortClosed => None,
         }
     }
 }

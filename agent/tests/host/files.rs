@@ -39,6 +39,7 @@ impl Files {
             env: Default::default(),
             cwd: None,
             command: None,
+            port: None,
         };
         let (viewer, features) = (Uuid::new_v4(), Vec::new());
         let open = Open { v: 1, features, ticket, viewer, attempt: 0, session, input_seq: 0, spec };

@@ -7,6 +7,7 @@
 )]
 
 mod files;
+mod forward;
 mod input;
 mod link;
 mod pacing;

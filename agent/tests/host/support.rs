@@ -202,7 +202,15 @@ pub(crate) async fn present_with<T>(
 /// `sh -c command` in a terminal of 80 × 24.
 pub(crate) fn shell(command: &str) -> Spec {
     let command = Some(["/bin/sh", "-c", command].map(str::to_owned).to_vec());
-    Spec { kind: SessionKind::Terminal, cols: 80, rows: 24, env: BTreeMap::new(), cwd: None, command }
+    Spec {
+        kind: SessionKind::Terminal,
+        cols: 80,
+        rows: 24,
+        env: BTreeMap::new(),
+        cwd: None,
+        command,
+        port: None,
+    }
 }
 
 /// A connection to `link.sock`.

@@ -457,6 +457,7 @@ pub(crate) fn first_frame(ticket: &str, session: Uuid) -> Bytes {
             env: Default::default(),
             cwd: None,
             command: None,
+            port: None,
         },
     };
     let mut bytes = BytesMut::new();

@@ -9,7 +9,7 @@ use uuid::Uuid;
 pub(crate) fn target(bytes: &[u8]) {
     let Some((how, bytes)) = bytes.split_first() else { return };
     let (env, cwd, command) = (Default::default(), None, None);
-    let spec = Spec { kind: SessionKind::Terminal, cols: 80, rows: 24, env, cwd, command };
+    let spec = Spec { kind: SessionKind::Terminal, cols: 80, rows: 24, env, cwd, command, port: None };
     let key = ViewerKey::generate().expect("a key");
     let mut viewer = Viewer::new(Uuid::from_u128(1), Uuid::from_u128(2), spec, key);
     let mut typed = 0;

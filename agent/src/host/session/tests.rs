@@ -47,7 +47,7 @@ pub(super) fn info() -> SessionInfo {
 
 pub(super) fn spec() -> Spec {
     let (env, cwd, command) = (BTreeMap::new(), None, None);
-    Spec { kind: SessionKind::Terminal, cols: 80, rows: 24, env, cwd, command }
+    Spec { kind: SessionKind::Terminal, cols: 80, rows: 24, env, cwd, command, port: None }
 }
 
 pub(super) fn claims(caps: &[Capability], viewer: Uuid) -> Claims {

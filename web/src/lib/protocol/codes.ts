@@ -51,6 +51,7 @@ export const CLOSE_CODES = [
   row(16, 'feed_stale', 'operator', 'backoff'),
   row(17, 'wrong_installation', 'agent', 'never'),
   row(18, 'host_unavailable', 'machine', 'backoff'),
+  row(19, 'port_closed', 'machine', 'backoff'),
 ] as const satisfies readonly CloseCode[];
 
 const WEBSOCKET_BASE = 4000;
