@@ -10,6 +10,7 @@ pub mod logins;
 pub mod machines;
 pub mod me;
 pub mod preferences;
+pub mod previews;
 pub mod samples;
 pub mod sandbox_options;
 pub mod sandbox_wish;
@@ -37,7 +38,7 @@ use crate::error::Problem;
         description = "Accounts, machines and tickets. Every error is `application/problem+json`: see `Problem`. Changing requests that carry the login's cookie also carry the header `X-Rexec-Csrf: 1`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(Problem, events::Hello, events::MachineRemoved, events::SandboxRemoved, crate::samples::NewSamples, sandboxes::Home, preferences::PreferenceChanged, snippets::SnippetsChanged)),
+    components(schemas(Problem, events::Hello, events::MachineRemoved, events::SandboxRemoved, crate::samples::NewSamples, sandboxes::Home, preferences::PreferenceChanged, snippets::SnippetsChanged, previews::PreviewsChanged)),
     modifiers(&CookieLogin)
 )]
 struct Document;
@@ -82,6 +83,10 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(snippets::list_snippets, snippets::create_snippet))
         .routes(routes!(snippets::import_snippets))
         .routes(routes!(snippets::change_snippet, snippets::delete_snippet))
+        .routes(routes!(previews::list_previews, previews::create_preview))
+        .routes(routes!(previews::close_preview))
+        .routes(routes!(previews::create_preview_pass))
+        .routes(routes!(previews::share_preview, previews::unshare_preview))
         .routes(routes!(volumes::list_volumes))
         .routes(routes!(volumes::delete_volume))
         .routes(routes!(join_tokens::list_join_tokens, join_tokens::create_join_token))

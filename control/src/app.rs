@@ -36,6 +36,8 @@ use crate::keys::Keys;
 use crate::limits::{BODY_MAX, BROKER_TRIES_AT_ONCE, BROKER_TRY_EVERY, TICKET_EVERY, TICKETS_AT_ONCE};
 use crate::metrics::Metrics;
 use crate::presence::{Live, Refusals};
+use crate::previews::Previews;
+use crate::previews::gate::{self, Gate};
 use crate::samples::SampleStore;
 use crate::sandboxes::Sandboxes;
 use crate::secret::Vault;
@@ -94,6 +96,8 @@ pub struct Parts {
     pub sandboxes: Sandboxes,
     /// Counters.
     pub metrics: Metrics,
+    /// Ports of machines in browsers.
+    pub previews: Previews,
     /// The web app.
     pub web: web::WebApp,
     /// Cancelled when the process is to end.
@@ -189,6 +193,7 @@ pub fn router(app: &App, more: Router<App>) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), demand_own_host))
         .layer(CatchPanicLayer::custom(http_layer::panicked))
         .layer(middleware::from_fn_with_state(app.clone(), http_layer::answer))
+        .layer(middleware::from_fn_with_state(Gate::new(app.clone()), gate::divert))
 }
 
 /// A method that the address does not know.

@@ -11,6 +11,7 @@ pub mod membership;
 pub mod organisation;
 pub mod person;
 pub mod person_preference;
+pub mod preview;
 pub mod revocation;
 pub mod sandbox;
 pub mod sandbox_volume;

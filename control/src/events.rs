@@ -38,6 +38,8 @@ pub enum Event {
     },
     /// Snippets have changed: a person's own, whose streams alone are told, or the shared.
     Snippets(Option<Uuid>),
+    /// Open ports have changed.
+    Previews,
     /// A login was ended; its own streams end with it.
     LoginEnded(Uuid),
 }

@@ -36,6 +36,7 @@ pub mod limits;
 pub mod metrics;
 pub mod migration;
 pub mod presence;
+pub mod previews;
 pub mod revocation;
 pub mod samples;
 pub mod sandboxes;

@@ -209,3 +209,11 @@ pub const SANDBOX_TRIES: u32 = 5;
 
 /// Time a container has to end by itself before it is killed.
 pub const SANDBOX_STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Ports of an organisation's machines that are open to browsers.
+pub const PREVIEWS_MAX: u64 = 200;
+
+/// How long a preview's link is good at least.
+pub const PREVIEW_SHARE_MIN: Duration = Duration::from_secs(5 * 60);
+/// How long at most: a link is passed on further than anybody knows.
+pub const PREVIEW_SHARE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -7,6 +7,7 @@ mod m0004_preference;
 mod m0005_sandbox;
 mod m0006_snapshot;
 mod m0007_snippets;
+mod m0008_previews;
 
 use sea_orm_migration::prelude::*;
 
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_sandbox::Migration),
             Box::new(m0006_snapshot::Migration),
             Box::new(m0007_snippets::Migration),
+            Box::new(m0008_previews::Migration),
         ]
     }
 }

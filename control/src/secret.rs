@@ -48,6 +48,12 @@ pub enum Purpose {
     Broker,
     /// What a restricted sandbox shows to its proxy.
     Egress,
+    /// What lets one browser into a preview, once.
+    Preview,
+    /// The link of a preview.
+    PreviewShare,
+    /// The cookie of a preview: a signature, nothing is stored.
+    PreviewVisit,
 }
 
 impl Purpose {
@@ -60,6 +66,9 @@ impl Purpose {
             Self::UserCode => b"rexec-user-code-v1\0",
             Self::Broker => b"rexec-broker-v1\0",
             Self::Egress => b"rexec-egress-v1\0",
+            Self::Preview => b"rexec-preview-v1\0",
+            Self::PreviewShare => b"rexec-preview-share-v1\0",
+            Self::PreviewVisit => b"rexec-preview-visit-v1\0",
         }
     }
 }
@@ -89,6 +98,11 @@ impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Vault")
     }
+}
+
+/// Whether two values are the same, in a time that does not depend on where they differ.
+pub fn equal(a: &[u8], b: &[u8]) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(a, b).is_ok()
 }
 
 /// A fresh token of 256 random bits behind `prefix`.

@@ -35,6 +35,8 @@ use crate::keys::{Keys, KeysError};
 use crate::limits::{HEAD_DEADLINE, HEAD_MAX, HEADERS_MAX, SHUTDOWN_GRACE};
 use crate::metrics::Metrics;
 use crate::presence::{self, Live, Refusals};
+use crate::previews::Previews;
+use crate::previews::host::PreviewDomain;
 use crate::samples::SampleStore;
 use crate::sandboxes::engine::Engine;
 use crate::sandboxes::{self, Sandboxes};
@@ -84,6 +86,9 @@ pub enum ServerError {
     /// Passwords cannot be hashed.
     #[error(transparent)]
     Passwords(#[from] PasswordError),
+    /// The key of previews cannot be made.
+    #[error(transparent)]
+    Previews(#[from] rexec_shared::proof::ProofError),
     /// The ticket key cannot be read back.
     #[error("the ticket key: {0}")]
     TicketKey(#[from] rexec_shared::ticket::BadKey),
@@ -220,6 +225,7 @@ async fn make(
     let parts = Parts {
         sandboxes,
         web: web::WebApp::new(settings.web_dir.clone()),
+        previews: previews(&settings, &public_url)?,
         passwords: Passwords::new()?,
         settings,
         installation,
@@ -244,6 +250,16 @@ async fn make(
         ending: CancellationToken::new(),
     };
     Ok(Made { app: App::new(parts), orders, from_broker, web })
+}
+
+fn previews(settings: &Settings, public_url: &Url) -> Result<Previews, ServerError> {
+    let domain = PreviewDomain::new(settings.preview_domain.as_deref(), public_url);
+    if domain.as_ref().is_some_and(|domain| domain.is_beside(public_url)) {
+        tracing::warn!(
+            "previews are of one site with the app: give REXEC_PREVIEW_DOMAIN a registered domain of its own"
+        );
+    }
+    Ok(Previews::new(domain)?)
 }
 
 async fn embed(config: BrokerConfig) -> Result<EmbeddedBroker, StartError> {

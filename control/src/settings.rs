@@ -66,6 +66,9 @@ pub struct Flags {
     /// Whether this process is a broker, too; without, brokers that stand alone do its work.
     #[arg(long, env = "REXEC_EMBEDDED_BROKER", global = true, default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub rexec_embedded_broker: bool,
+    /// Domain whose names are previews of ports, `<port>-<machine>.DOMAIN`: one of its own, with a wildcard record to this server [default: localhost, if the public URL is there; else none].
+    #[arg(long, env = "REXEC_PREVIEW_DOMAIN", global = true)]
+    pub rexec_preview_domain: Option<String>,
     /// Directory of the built web app, instead of the one inside this binary.
     #[arg(long, env = "WEB_DIR", global = true)]
     pub web_dir: Option<PathBuf>,
@@ -125,6 +128,8 @@ pub struct Settings {
     pub tunnel_public: Option<String>,
     /// Whether there is an embedded broker.
     pub embedded_broker: bool,
+    /// Domain of previews, when it was given.
+    pub preview_domain: Option<String>,
     /// The web app on disk; none: the embedded one.
     pub web_dir: Option<PathBuf>,
     /// Agents to serve.
@@ -154,6 +159,11 @@ pub enum SettingsError {
     /// Not a web address.
     #[error("REXEC_PUBLIC_URL `{0}` must be http:// or https:// with a host and without a path")]
     PublicUrl(Url),
+    /// Not a domain, or the app's own.
+    #[error(
+        "REXEC_PREVIEW_DOMAIN `{0}` must be a domain name, without scheme or port, and not the host of REXEC_PUBLIC_URL"
+    )]
+    PreviewDomain(String),
     /// A file that should hold a secret.
     #[error("{name}_FILE: {file}: {why}")]
     SecretFile {
@@ -190,6 +200,7 @@ impl Settings {
             tunnel_listen: flags.rexec_tunnel_addr,
             tunnel_public: flags.rexec_tunnel_public.clone(),
             embedded_broker: flags.rexec_embedded_broker,
+            preview_domain: flags.rexec_preview_domain.clone().filter(|domain| !domain.is_empty()),
             web_dir: flags.web_dir.clone(),
             agent_dir: flags.rexec_download_dir.clone().unwrap_or_else(beside_this_binary),
             trusted_proxies: flags.rexec_trusted_proxy.clone(),
@@ -207,6 +218,11 @@ impl Settings {
         )
     }
 
+    fn is_preview_domain(&self, domain: &str) -> bool {
+        let own = self.public_url.as_ref().and_then(Url::host_str);
+        is_domain(domain) && own.is_none_or(|own| own == "localhost" || !own.eq_ignore_ascii_case(domain))
+    }
+
     fn check(&self) -> Result<(), SettingsError> {
         if self.environment == Environment::Production {
             let secret = self.jwt_secret.as_ref().ok_or(SettingsError::NoJwtSecret)?;
@@ -217,9 +233,22 @@ impl Settings {
         if let Some(url) = self.public_url.as_ref().filter(|url| !is_origin(url)) {
             return Err(SettingsError::PublicUrl(url.clone()));
         }
+        if let Some(domain) = self.preview_domain.as_ref().filter(|domain| !self.is_preview_domain(domain)) {
+            return Err(SettingsError::PreviewDomain(domain.clone()));
+        }
         let scheme = self.database_url.expose().split(':').next().unwrap_or_default();
         ["sqlite", "postgres", "postgresql"].contains(&scheme).then_some(()).ok_or(SettingsError::DatabaseUrl)
     }
+}
+
+/// Whether a name is a domain's: labels of letters, digits and hyphens.
+fn is_domain(name: &str) -> bool {
+    name.len() <= 200
+        && name.split('.').all(|label| {
+            !label.is_empty()
+                && label.len() <= 63
+                && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
+        })
 }
 
 /// Whether a secret is too short, has too few different characters or repeats itself, or is long enough only by words that stand
@@ -315,6 +344,7 @@ mod tests {
             tunnel_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             tunnel_public: None,
             embedded_broker: true,
+            preview_domain: None,
             web_dir: None,
             agent_dir: PathBuf::new(),
             trusted_proxies: Vec::new(),

@@ -68,6 +68,7 @@ test('for who is signed in', async () => {
     ['new sandbox', () => by(page, 'new-sandbox').click(), null],
     ['tags', async () => { await by(page, 'machine-menu').click(); await by(page, 'tag-machine').click(); }, 'edit-value'],
     ['usage', async () => { await by(page, 'machine-menu').click(); await by(page, 'usage-machine').click(); }, null],
+    ['ports', async () => { await by(page, 'machine-menu').click(); await by(page, 'ports-machine').click(); await by(page, 'port-input').fill('3000'); await by(page, 'open-port').click(); }, 'port-row'],
     ['remove', async () => { await by(page, 'machine-menu').click(); await by(page, 'remove-machine').click(); }, 'confirm-remove'],
     ['devices', async () => { await by(page, 'account-menu').click(); await by(page, 'open-logins').click(); }, null],
     ['shortcuts', () => page.keyboard.press('?'), null],
@@ -88,6 +89,9 @@ test('for who is signed in', async () => {
   await by(page, 'preview').locator('.xterm-screen').waitFor();
   await page.locator('summary').click();
   await look(page, 'settings');
+  await page.goto(`${installation.origin}/preview?to=${encodeURIComponent(`http://3000-${machine.id.replaceAll('-', '')}.localhost/`)}`);
+  await by(page, 'enter-preview').waitFor();
+  await look(page, 'the way into a preview');
   await page.goto(`${installation.origin}/no/such/place`);
   await by(page, 'not-found').waitFor();
   await look(page, 'not found');

@@ -71,6 +71,15 @@ try {
   await by(page, 'palette-query').fill('term');
   await shoot(page, 'palette');
   await page.keyboard.press('Escape');
+  await by(page, 'machine-menu').first().click();
+  await by(page, 'ports-machine').click();
+  for (const port of ['3000', '8888']) {
+    await by(page, 'port-input').fill(port);
+    await by(page, 'open-port').click();
+    await page.locator(`[data-testid="port-row"][data-port="${port}"]`).waitFor();
+  }
+  await shoot(page, 'ports');
+  await page.keyboard.press('Escape');
   await page.goto(`${installation.origin}/settings`);
   await by(page, 'preview').locator('.xterm-screen').waitFor();
   await shoot(page, 'settings');

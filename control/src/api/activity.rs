@@ -24,7 +24,7 @@ use crate::time::Timestamp;
 const UNTOLD: [&str; 1] = ["ticket.issue"];
 
 /// What everybody in the organisation may see who sees its machines.
-const COMMON: [&str; 3] = ["machine.", "sandbox.", "snapshot."];
+const COMMON: [&str; 4] = ["machine.", "preview.", "sandbox.", "snapshot."];
 
 /// Where to go on.
 #[derive(Debug, Deserialize)]

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::machines::{self, Machine};
 use super::preferences::PreferenceChanged;
+use super::previews::PreviewsChanged;
 use super::snippets::SnippetsChanged;
 use crate::app::App;
 use crate::auth::signed_in::SignedIn;
@@ -55,7 +56,7 @@ const AHEAD: usize = 16;
 
 /// Server-sent events: `hello` with `Hello`, `machine` with `Machine`, `machine_removed` with `MachineRemoved`, `sandbox` with `Sandbox`,
 /// `sandbox_removed` with `SandboxRemoved`, `snapshot` with `Snapshot`, `snapshot_removed` with `SandboxRemoved`,
-/// `samples` with `NewSamples`, `preference` with `PreferenceChanged` when another page of the caller's wrote one, `snippets` with `SnippetsChanged`, `signed_out`
+/// `samples` with `NewSamples`, `preference` with `PreferenceChanged` when another page of the caller's wrote one, `snippets` with `SnippetsChanged`, `previews` with `PreviewsChanged`, `signed_out`
 /// when the login ends; a comment every 15 seconds.
 #[utoipa::path(
     get,
@@ -124,6 +125,7 @@ impl Watch {
                 self.send("snippets", &SnippetsChanged {}).await
             }
             Ok(Event::Snippets(_)) => Ok(()),
+            Ok(Event::Previews) => self.send("previews", &PreviewsChanged {}).await,
             Ok(Event::LoginEnded(id)) if id == self.login.id => self.sign_out().await,
             Ok(Event::LoginEnded(_)) => Ok(()),
             // The end of this very login may be among what was missed.

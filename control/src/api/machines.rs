@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::audit::{self, Actor, Deed};
 use crate::auth::signed_in::{Right, SignedIn};
 use crate::db;
-use crate::entity::{MachineKind, machine, sandbox};
+use crate::entity::{MachineKind, machine, preview, sandbox};
 use crate::error::{ApiError, Problem};
 use crate::events::Event;
 use crate::extract::{Body, Params};
@@ -369,6 +369,8 @@ pub async fn remove_with(
         .await?;
     let is_sandbox = rows::wish_gone(&tx, scope, id, removal.sandbox_volume).await?;
     revocation::record(&tx, scope, Principal::Machine(id), now, revocation::longest(now)).await?;
+    let previews =
+        scope.delete::<preview::Entity>().filter(preview::Column::MachineId.eq(id)).exec(&tx).await?;
     let deed = match is_sandbox {
         true => Deed::new("sandbox.delete", id).with(json!({ "volume": removal.sandbox_volume })),
         false => Deed::new("machine.remove", id),
@@ -377,6 +379,9 @@ pub async fn remove_with(
     tx.commit().await?;
     app.parts().samples.forget(id);
     app.parts().hub.tell(scope.organisation(), Event::MachineRemoved(id));
+    if previews.rows_affected > 0 {
+        app.parts().hub.tell(scope.organisation(), Event::Previews);
+    }
     app.parts().feeds.cut_off(scope.organisation(), id).await;
     if is_sandbox {
         app.parts().sandboxes.wake();

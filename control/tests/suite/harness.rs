@@ -222,6 +222,7 @@ fn settings(dir: &Path, database_url: String) -> Settings {
         tunnel_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         tunnel_public: None,
         embedded_broker: true,
+        preview_domain: None,
         web_dir: None,
         agent_dir: dir.join("agents"),
         trusted_proxies: vec!["127.0.0.1/32".parse().expect("a network")],

@@ -19,6 +19,7 @@ mod policies;
 mod postgres;
 mod preferences;
 mod presence;
+mod previews;
 mod sandboxes;
 mod server;
 mod sign_in;

@@ -17,6 +17,7 @@ struct Belongings {
     volume: String,
     snapshot: String,
     snippet: String,
+    preview: String,
 }
 
 impl Belongings {
@@ -39,7 +40,11 @@ impl Belongings {
         let snippet = json!({ "name": "logs", "body": "ls", "shared": true });
         let snippet = owner.post("/api/snippets", &snippet).expect(201).json();
         let snippet = snippet["id"].as_str().expect("an id").to_owned();
+        let preview =
+            owner.post("/api/previews", &json!({ "machine": machine, "port": 3000 })).expect(201).json();
+        let preview = preview["id"].as_str().expect("an id").to_owned();
         Self {
+            preview,
             snippet,
             snapshot,
             sandbox,
@@ -60,6 +65,7 @@ impl Belongings {
             Some("sandboxes") => self.sandbox.clone(),
             Some("volumes") => self.volume.clone(),
             Some("snippets") => self.snippet.clone(),
+            Some("previews") => self.preview.clone(),
             Some("snapshots") => self.snapshot.clone(),
             Some("device") => self.user_code.clone(),
             other => panic!("{} {}: no foreign object of kind {other:?} is tried", route.method, route.path),
@@ -67,8 +73,10 @@ impl Belongings {
     }
 
     fn all(&self) -> Vec<String> {
-        let Self { machine, join_token, login, user_code, sandbox, volume, snapshot, snippet } = self;
-        let others = [join_token, login, user_code, sandbox, volume, snapshot, snippet].map(String::clone);
+        let Self { machine, join_token, login, user_code, sandbox, volume, snapshot, snippet, preview } =
+            self;
+        let others =
+            [join_token, login, user_code, sandbox, volume, snapshot, snippet, preview].map(String::clone);
         std::iter::once(machine.to_string()).chain(others).collect()
     }
 }
@@ -79,6 +87,8 @@ fn body_for(route: &Route, theirs: &Belongings) -> Value {
         ("PATCH", "/api/machines/{id}") => json!({ "name": "taken-over", "tags": ["x"] }),
         ("PATCH", "/api/sandboxes/{id}") => json!({ "name": "taken-over", "cpus_milli": 100 }),
         ("PUT", "/api/snippets/{id}") => json!({ "name": "taken-over", "body": "x" }),
+        ("POST", "/api/previews") => json!({ "machine": theirs.machine, "port": 3000 }),
+        ("POST", "/api/previews/{id}/share") => json!({ "minutes": 60 }),
         ("POST", "/api/tickets") => {
             json!({ "machine": theirs.machine, "session": Uuid::new_v4(), "caps": ["terminal"], "key": "A".repeat(43) })
         }
@@ -99,7 +109,7 @@ on_both_databases! {
                 // A key is a word and nobody's object; whose preference it becomes is tried in `preferences`.
                 continue;
             }
-            if route.has_parameter() || route.path == "/api/tickets" {
+            if route.has_parameter() || route.path == "/api/tickets" || (route.method == "POST" && route.path == "/api/previews") {
                 let path = if route.has_parameter() { route.with(&theirs.id_for(&route)) } else { route.path.clone() };
                 eve.send(&route.method, &path, &page, body.as_bytes()).problem(404, "not_found");
             } else if route.path == "/api/samples" {

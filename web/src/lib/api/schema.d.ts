@@ -167,7 +167,7 @@ export interface paths {
         /**
          * Server-sent events: `hello` with `Hello`, `machine` with `Machine`, `machine_removed` with `MachineRemoved`, `sandbox` with `Sandbox`,
          *     `sandbox_removed` with `SandboxRemoved`, `snapshot` with `Snapshot`, `snapshot_removed` with `SandboxRemoved`,
-         *     `samples` with `NewSamples`, `preference` with `PreferenceChanged` when another page of the caller's wrote one, `snippets` with `SnippetsChanged`, `signed_out`
+         *     `samples` with `NewSamples`, `preference` with `PreferenceChanged` when another page of the caller's wrote one, `snippets` with `SnippetsChanged`, `previews` with `PreviewsChanged`, `signed_out`
          *     when the login ends; a comment every 15 seconds.
          */
         get: operations["stream_events"];
@@ -382,6 +382,76 @@ export interface paths {
         put: operations["put_preference"];
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/previews": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The open ports of the organisation's machines. */
+        get: operations["list_previews"];
+        put?: never;
+        /** Opens a port to browsers of the organisation. One that is open stays as it is. */
+        post: operations["create_preview"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/previews/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Closes a port: its address answers nobody any more, and what is connected is cut. */
+        delete: operations["close_preview"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/previews/{id}/pass": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Lets the caller's browser in: an address that is good once, for a minute. */
+        post: operations["create_preview_pass"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/previews/{id}/share": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes a link that lets anybody in who has it, in place of the one there was. */
+        post: operations["share_preview"];
+        /** Withdraws the link: whoever came by it is cut. */
+        delete: operations["unshare_preview"];
         options?: never;
         head?: never;
         patch?: never;
@@ -839,6 +909,13 @@ export interface components {
             /** @description A join token: `rexec_join_…`. */
             token: string;
         };
+        /** @description An address with a secret behind its `#`. */
+        Entry: {
+            /** @description Until when. */
+            until: components["schemas"]["Timestamp"];
+            /** @description Leads into the preview; a path may follow as `&to=/path`. */
+            url: string;
+        };
         /** @description Schema of [`Exit`] for OpenAPI. */
         ExitInfo: {
             /**
@@ -1102,6 +1179,49 @@ export interface components {
             /** @description What to show. */
             name: string;
         };
+        /** @description A port of a machine that is open to browsers. */
+        Preview: {
+            /** @description When. */
+            created_at: components["schemas"]["Timestamp"];
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /**
+             * Format: uuid
+             * @description The machine.
+             */
+            machine: string;
+            /**
+             * Format: uuid
+             * @description Who opened it.
+             */
+            opened_by: string;
+            /**
+             * Format: int32
+             * @description The port.
+             */
+            port: number;
+            shared_until?: components["schemas"]["Timestamp"] | null;
+            /** @description Where it is, for who is signed in. */
+            url: string;
+        };
+        /** @description The port to open. */
+        PreviewWish: {
+            /**
+             * Format: uuid
+             * @description The machine.
+             */
+            machine: string;
+            /**
+             * Format: int32
+             * @description 1 to 65535.
+             */
+            port: number;
+        };
+        /** @description `event: previews`: those of the organisation have changed. */
+        PreviewsChanged: Record<string, never>;
         /** @description The body of every error: `application/problem+json`. */
         Problem: {
             /** @description The kind of problem, for programs: stable. */
@@ -1453,6 +1573,14 @@ export interface components {
             password: string;
             /** @description From the one-time link. */
             token: string;
+        };
+        /** @description How long a link is good. */
+        ShareWish: {
+            /**
+             * Format: int32
+             * @description Minutes, 5 to 10080, which is a week.
+             */
+            minutes: number;
         };
         /** @description A size. */
         SizeOption: {
@@ -2525,6 +2653,190 @@ export interface operations {
                 "application/json": unknown;
             };
         };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_previews: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Preview"][];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_preview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PreviewWish"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Preview"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    close_preview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the preview */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_preview_pass: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the preview */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Entry"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    share_preview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the preview */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ShareWish"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Entry"];
+                };
+            };
+            /** @description a problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    unshare_preview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the preview */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
         responses: {
             204: {
                 headers: {

@@ -27,5 +27,6 @@ export type DeviceRequest = Answer<'/api/device/{user_code}', 'get', 200>;
 export type Ticket = Answer<'/api/tickets', 'post', 201>;
 export type Activity = Answer<'/api/activity', 'get', 200>[number];
 export type Snippet = Answer<'/api/snippets', 'get', 200>[number];
+export type Preview = Answer<'/api/previews', 'get', 200>[number];
 /** What a snippet says. */
 export type SnippetWords = Pick<Snippet, 'name' | 'description' | 'body'>;

@@ -5,6 +5,7 @@ export type MachineAction =
   | 'remove'
   | 'copy-id'
   | 'usage'
+  | 'ports'
   /** The last ones to a sandbox alone. */
   | 'start'
   | 'stop'

@@ -82,6 +82,7 @@ function onMachine(machine: Machine): Command[] {
       words: 'upload download browse edit',
       run: () => router.navigate(filesPath({ machine: machine.id, path: '' })),
     },
+    of('ports', 'Ports of', 'window'),
     of('rename', 'Rename', 'edit'),
     of('tag', 'Edit the tags of', 'tag'),
     of('usage', 'What is used by', 'pulse'),

@@ -2,12 +2,15 @@ import { describe, expect, it } from 'vitest';
 import { safeReturnPath, signInPath } from './return-path';
 
 describe('return path', () => {
-  it.each(['/', '/m/0192-abc', '/device?code=ABCD-EFGH', '/m/x?tab=1&split=h'])(
-    '%s is followed',
-    (path) => {
-      expect(safeReturnPath(path)).toBe(path);
-    },
-  );
+  it.each([
+    '/',
+    '/m/0192-abc',
+    '/device?code=ABCD-EFGH',
+    '/m/x?tab=1&split=h',
+    '/m/x/files?path=%2Fetc',
+  ])('%s is followed', (path) => {
+    expect(safeReturnPath(path)).toBe(path);
+  });
 
   it.each([
     ['nothing', null],
@@ -20,6 +23,7 @@ describe('return path', () => {
     ['a backslash further in', '/m/\\\\evil.test'],
     ['an encoded backslash', '/%5cevil.test'],
     ['an encoded backslash in capitals', '/%5Cevil.test'],
+    ['an encoded slash in front of a query', '/%2fevil.test?x=1'],
     ['an encoded slash', '/%2f%2fevil.test'],
     ['a tab, which browsers drop', '/\t/evil.test'],
     ['a newline', '/\n/evil.test'],

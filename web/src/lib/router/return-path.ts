@@ -6,8 +6,8 @@
 /** Longest return path followed, in characters; real ones are a machine id long. */
 const RETURN_PATH_MAX = 512;
 
-// Encoded forms of `\`, `/` and control characters, which some layer after us may decode.
-const ENCODED_TRICKS = /%(?:5c|2f|0[0-9a-f]|1[0-9a-f]|7f)/i;
+// Encoded forms of `\`, `/` and control characters, which some layer after us may decode. Behind the `?` slashes are data.
+const ENCODED_TRICKS = /^[^?]*%(?:5c|2f)|%(?:0[0-9a-f]|1[0-9a-f]|7f)/i;
 
 /** The given path when it is a safe relative path of this app, else `/`. */
 export function safeReturnPath(raw: string | null | undefined): string {

@@ -9,6 +9,7 @@ describe('routes', () => {
     expect(routeOf('/device', '?code=ABCD-EFGH')).toEqual({ name: 'device', code: 'ABCD-EFGH' });
     expect(routeOf('/ai-tools', '')).toEqual({ name: 'ai-tools' });
     expect(routeOf('/settings', '')).toEqual({ name: 'settings' });
+    expect(routeOf('/preview', '?to=http%3A%2F%2Fx')).toEqual({ name: 'preview', to: 'http://x' });
     const at = { machine: '0192', path: '/a b' };
     const beside = { machine: '77', path: '/x:y' };
     for (const place of [null, beside]) {

@@ -10,6 +10,8 @@ export type Route =
   | { name: 'workspace'; machine: string; session: string | null; alone: boolean }
   /** `beside`: what the second pane shows, if there is one. An empty path is home. */
   | { name: 'files'; at: FilesPlace; beside: FilesPlace | null }
+  /** The way into a preview at the address `to`. */
+  | { name: 'preview'; to: string }
   | { name: 'settings' }
   | { name: 'ai-tools' }
   | { name: 'components' }
@@ -39,6 +41,8 @@ export function routeOf(pathname: string, search: string): Route {
       return { name: 'sign-in', back: safeReturnPath(params.get('return')) };
     case '/device':
       return { name: 'device', code: params.get('code') ?? '' };
+    case '/preview':
+      return { name: 'preview', to: params.get('to') ?? '' };
     case '/ai-tools':
       return { name: 'ai-tools' };
     case '/dev/components':

@@ -9,7 +9,7 @@ import { toasts } from './toasts.svelte';
 export type Asked =
   | { readonly what: 'add' | 'make' }
   | {
-      readonly what: 'rename' | 'tag' | 'remove' | 'usage' | 'snapshot';
+      readonly what: 'rename' | 'tag' | 'remove' | 'usage' | 'ports' | 'snapshot';
       readonly machine: Machine;
     };
 

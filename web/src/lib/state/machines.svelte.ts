@@ -6,6 +6,7 @@ import type { ServerEvent } from '$lib/api/sse';
 import type { Machine, Sandbox } from '$lib/api/types';
 import { activity } from './activity.svelte';
 import { preferences } from './preferences.svelte';
+import { previews } from './previews.svelte';
 import { samples } from './samples.svelte';
 import { snapshots } from './snapshots.svelte';
 import { snippets } from './snippets.svelte';
@@ -73,6 +74,9 @@ export class Machines {
       case 'snapshot_removed':
         snapshots.drop(JSON.parse(data).id);
         break;
+      case 'previews':
+        previews.changed();
+        break;
       case 'snippets':
         snippets.changed();
         break;
@@ -118,6 +122,7 @@ export class Machines {
     this.sandboxes.clear();
     snapshots.clear();
     snippets.clear();
+    previews.clear();
     preferences.clear();
     activity.clear();
     this.#known.clear();

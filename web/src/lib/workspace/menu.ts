@@ -1,6 +1,8 @@
 /** What can be done with the pane in front. */
 import { router } from '$lib/router/router.svelte';
 import { filesPath } from '$lib/router/routes';
+import { dialogs } from '$lib/state/machine-dialogs.svelte';
+import { machines } from '$lib/state/machines.svelte';
 import { sheet } from '$lib/state/sheet.svelte';
 import type { MenuItem } from '$lib/ui/menu-item';
 import type { WorkspacePage } from './page.svelte';
@@ -26,6 +28,15 @@ export function menuOf(page: WorkspacePage): MenuItem[] {
         router.navigate(filesPath({ machine: active.machine, path: active.cwd }));
       },
       testid: 'menu-files',
+    },
+    {
+      label: 'Ports',
+      icon: 'window',
+      run: () => {
+        const machine = machines.byId.get(active.machine);
+        if (machine) dialogs.act('ports', machine);
+      },
+      testid: 'menu-ports',
     },
     ...ofPanes(page, active),
     { label: 'Keyboard shortcuts', icon: 'keyboard', apart: true, run: () => (sheet.open = true) },
