@@ -156,6 +156,7 @@ try {
   note('`/sign-in`', await fresh('/sign-in', (page) => by(page, 'sign-in-form').waitFor(), false), kib, BUNDLE);
   note('`/`, the machines', await fresh('/', (page) => by(page, 'machine-row').waitFor()), kib, BUNDLE);
   note('`/settings`', await fresh('/settings', (page) => by(page, 'preview').locator('.xterm-screen').waitFor()), kib, BUNDLE);
+  note('`/m/…/files`', await fresh(`/m/${machine.id}/files`, (page) => page.locator('[data-testid="path"]:not([data-path=""])').waitFor()), kib, BUNDLE);
   note('`/m/…`, the workspace', await fresh(`/m/${machine.id}`, (page) => running(page)), kib, BUNDLE);
   await stranger.close();
 
