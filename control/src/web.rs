@@ -191,7 +191,7 @@ fn policy(app: &App) -> String {
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; \
          font-src 'self'; connect-src 'self' {sockets} {web_transport}; worker-src 'self'; manifest-src 'self'; \
          base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'; \
-         require-trusted-types-for 'script'; trusted-types svelte-trusted-html"
+         require-trusted-types-for 'script'; trusted-types svelte-trusted-html rexec-worker"
     )
 }
 

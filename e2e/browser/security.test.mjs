@@ -178,7 +178,7 @@ test('out_08 a paste cannot leave its brackets, and several lines are asked abou
   await stage.leave(page);
 });
 
-const TRUSTED_TYPES = `require-trusted-types-for 'script'; trusted-types svelte-trusted-html`;
+const TRUSTED_TYPES = `require-trusted-types-for 'script'; trusted-types svelte-trusted-html rexec-worker`;
 const MARKUP = [
   '<img src=x onerror="window.pwned=1">', '<script>window.pwned=1</script>', '"><svg onload=window.pwned=1>', `';window.pwned=1;//`, '{{constructor.constructor("window.pwned=1")()}}',
   '{@html "<img src=x onerror=window.pwned=1>"}', '<iframe srcdoc="<script>parent.pwned=1</script>">', 'javascript:window.pwned=1', '<a href="javascript:window.pwned=1">x</a>', '<style>*{display:none}</style>',

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, afterEach, before, test } from 'node:test';
-import { by, clipboard, pageOf, running, shows, state, text, typeLine } from './lib/browser.mjs';
+import { by, clipboard, openTerminal, pageOf, running, shows, state, text, typeLine } from './lib/browser.mjs';
 import { until } from './lib/processes.mjs';
 import { Stage } from './lib/stage.mjs';
 
@@ -182,4 +182,44 @@ test('a phone has the keys its keyboard lacks, and scrolls by touch', async () =
   await touch('touchEnd', null);
   await until('to have scrolled', 5_000, async () => (await top()) < before);
   await stage.leave(page);
+});
+
+test('an input method composes on the screen, and what it settles on is typed once, with kitty’s protocol too', async () => {
+  const page = await stage.terminal();
+  const keyboard = await page.context().newCDPSession(page);
+  for (const [protocol, text] of [['', '日本語'], [String.raw`\e[>1u`, '한국어']]) {
+    await typeLine(page, String.raw`clear; printf '${protocol}'; echo re""ady; read line; printf '\e[<u'; echo "[$line]"`);
+    await shows(page, /^ready$/m);
+    const composed = text.slice(0, 2);
+    await keyboard.send('Input.imeSetComposition', { text: composed, selectionStart: 2, selectionEnd: 2 });
+    await page.locator('.composition-view.active').getByText(composed).waitFor();
+    await keyboard.send('Input.insertText', { text });
+    await shows(page, new RegExp(`^${text}$`, 'm'));
+    await page.keyboard.press('Enter');
+    await shows(page, new RegExp(`^\\[${text}\\]$`, 'm'));
+  }
+  await stage.leave(page);
+});
+
+test('where pages may not notify, as on phones, the service worker does', async () => {
+  const context = await stage.newPerson({ permissions: ['notifications'] });
+  const page = await pageOf(context);
+  await page.addInitScript(() => {
+    const { Notification } = window;
+    window.Notification = class extends Notification {
+      constructor() {
+        throw new TypeError('Illegal constructor. Use ServiceWorkerRegistration.showNotification() instead.');
+      }
+    };
+  });
+  await openTerminal(page, stage.origin, stage.machine.id);
+  assert.equal(await page.evaluate(() => Notification.permission), 'granted');
+  await page.evaluate(() => (document.hasFocus = () => false));
+  await typeLine(page, String.raw`printf '\a'`);
+  const told = () => page.evaluate(async () => (await (await navigator.serviceWorker.getRegistration())?.getNotifications())?.map(({ title, body }) => [title, body]) ?? []);
+  await until('a notification', 10_000, async () => (await told()).length > 0);
+  const [[title, body]] = await told();
+  assert.ok(title === 'Rexec' && /^workbench: .* rang the bell$/.test(body), body);
+  await stage.leave(page);
+  await context.close();
 });

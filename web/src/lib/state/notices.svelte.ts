@@ -30,8 +30,10 @@ export const permission = new Permission();
 /** Tells it. */
 export function tell({ text, show, bad = false }: Notice): void {
   const seen = document.visibilityState === 'visible' && document.hasFocus();
-  if (!seen && permission.state === 'granted' && notified(text, show)) return;
-  toasts.show({ kind: bad ? 'error' : 'info', text, action: { label: 'Show', run: show } });
+  const toast = () =>
+    toasts.show({ kind: bad ? 'error' : 'info', text, action: { label: 'Show', run: show } });
+  if (seen || permission.state !== 'granted') toast();
+  else if (!notified(text, show)) void byWorker(text, show).catch(toast);
 }
 
 function notified(text: string, show: () => void): boolean {
@@ -50,5 +52,48 @@ function notified(text: string, show: () => void): boolean {
   } catch {
     // Phones allow them to service workers only.
     return false;
+  }
+}
+
+/** What a click on each notification of the worker's shows. */
+const shows = new Map<string, () => void>();
+let worker: Promise<ServiceWorkerRegistration> | undefined;
+
+/** The same through the service worker, which is there from the first time on. */
+async function byWorker(text: string, show: () => void): Promise<void> {
+  worker ??= register();
+  const registration = await worker;
+  shows.set(text, show);
+  await registration.showNotification('Rexec', {
+    body: text,
+    tag: text,
+    icon: '/icon-192.png',
+    data: location.href,
+  });
+}
+
+async function register(): Promise<ServiceWorkerRegistration> {
+  // The one script that may become a worker, as the content security policy names it.
+  const policy = window.trustedTypes?.createPolicy('rexec-worker', {
+    createScriptURL: () => '/sw.js',
+  });
+  await navigator.serviceWorker.register(policy?.createScriptURL('') ?? '/sw.js');
+  navigator.serviceWorker.addEventListener('message', ({ data }: MessageEvent<unknown>) => {
+    const tag =
+      typeof data === 'object' && data !== null && 'clicked' in data ? data.clicked : null;
+    if (typeof tag === 'string') shows.get(tag)?.();
+  });
+  return navigator.serviceWorker.ready;
+}
+
+declare global {
+  interface Window {
+    /** Trusted Types, where the browser has them. */
+    trustedTypes?: {
+      createPolicy(
+        name: string,
+        rules: { createScriptURL: (url: string) => string },
+      ): { createScriptURL(url: string): string };
+    };
   }
 }
