@@ -200,6 +200,26 @@ test('ws_05 a preview reads no cookie of ours, no answer of our API, no window t
   await tab.close();
 });
 
+test('ws_05 a page of another preview asks for nothing with the visitor’s cookie', async () => {
+  const page = await ports();
+  await openPort(page);
+  const tab = await shown(page);
+  const cookie = (await tab.context().cookies(address())).map(({ name, value }) => `${name}=${value}`).join('; ');
+  seen.length = 0;
+  const foreign = { origin: `http://1-${stage.machine.id.replaceAll('-', '')}.localhost:${stage.installation.port}` };
+  const socket = { connection: 'upgrade', upgrade: 'websocket', 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==', 'sec-websocket-version': '13' };
+  for (const headers of [foreign, { origin: 'null' }, { ...foreign, ...socket }, { 'sec-fetch-site': 'same-site', 'sec-fetch-mode': 'no-cors' }, { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'cors' }]) {
+    assert.equal((await raw('/act', { cookie, ...headers })).status, 403, JSON.stringify(headers));
+  }
+  assert.equal(seen.length, 0, 'nothing reached the program');
+  for (const headers of [{}, { origin: address() }, { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' }, { 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'cors' }]) {
+    assert.equal((await raw('/', { cookie, ...headers })).status, 200, JSON.stringify(headers));
+  }
+  await closePort(page);
+  await stage.leave(page);
+  await tab.close();
+});
+
 test('who is not signed in is asked to, and then whether to go there', async () => {
   const page = await ports();
   await openPort(page);

@@ -74,6 +74,9 @@ async fn answer(gate: &Gate, host: PreviewHost, request: Request) -> Response {
         return own(gate, host, request, ip).await;
     }
     match visit::visitor(&gate.app, host, request.headers(), ip).await {
+        Ok(Some(_)) if is_foreign(gate, host, request.headers()) => {
+            (StatusCode::FORBIDDEN, "asked for by a page of another origin\n").into_response()
+        }
         Ok(Some(visit)) => pass_on(gate, &visit, request).await,
         Ok(None) => stranger(gate, host, &request),
         Err(error) => {
@@ -81,6 +84,24 @@ async fn answer(gate: &Gate, host: PreviewHost, request: Request) -> Response {
             page(StatusCode::INTERNAL_SERVER_ERROR, "It did not work", "Try again in a moment.")
         }
     }
+}
+
+/// Whether another origin's page asks for it with the visitor's cookie: another preview is of the same site, and its page is somebody else's program. Going
+/// there by a link is no asking.
+fn is_foreign(gate: &Gate, host: PreviewHost, headers: &HeaderMap) -> bool {
+    let own = gate
+        .app
+        .parts()
+        .previews
+        .domain()
+        .map(|domain| domain.url(host.machine, host.port))
+        .unwrap_or_default();
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let by_origin = origins.any(|origin| origin.as_bytes() != own.trim_end_matches('/').as_bytes());
+    let is = |name: &str, values: &[&str]| {
+        headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| values.contains(&value))
+    };
+    by_origin || is("sec-fetch-site", &["same-site", "cross-site"]) && !is("sec-fetch-mode", &["navigate"])
 }
 
 /// Somebody without a cookie: a page sends them to the app, anything else is told.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use rexec_control::app::App;
 use rexec_control::audit::Actor;
+use rexec_control::entity::{Role, membership, person};
 use rexec_control::sandboxes::presets::Preset;
 use rexec_control::sandboxes::settings::SandboxSettings;
 use rexec_control::secret::Secret;
@@ -16,6 +17,7 @@ use rexec_control::setup::{self, NewPerson};
 use rexec_control::{db, presence};
 use rexec_shared::broker_link::FromBroker;
 use rexec_shared::pki;
+use sea_orm::{ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, QueryFilter as _, Set};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -175,6 +177,25 @@ impl TestApp {
     /// A person, signed in.
     pub(crate) fn signed_in(&self, email: &str) -> Browser<'_> {
         self.person(email);
+        self.sign_in(email, PASSWORD)
+    }
+
+    /// A member of somebody's organisation, without one of their own.
+    pub(crate) fn member(&self, email: &str, organisation: Uuid) -> Browser<'_> {
+        let own = self.person(email);
+        self.block_on(async {
+            let db = self.app().db();
+            let person = person::Entity::find().filter(person::Column::Email.eq(email)).one(db).await;
+            let person = person.expect("read").expect("made").id;
+            membership::Entity::delete_by_id((person, own)).exec(db).await.expect("left");
+            let row = membership::ActiveModel {
+                person_id: Set(person),
+                organisation_id: Set(organisation),
+                role: Set(Role::Member),
+                created_at: Set(self.app().now()),
+            };
+            row.insert(db).await.expect("joined");
+        });
         self.sign_in(email, PASSWORD)
     }
 

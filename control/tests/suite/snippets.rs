@@ -1,11 +1,8 @@
 //! Snippets: whose they are, what they may hold, and how many come at once.
 
-use rexec_control::entity::{Role, membership, person};
-use sea_orm::{ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, QueryFilter as _, Set};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
-use crate::harness::{Browser, PASSWORD, TestApp};
+use crate::harness::{Browser, PASSWORD};
 
 fn id_of(snippet: &Value) -> String {
     snippet["id"].as_str().expect("an id").to_owned()
@@ -17,30 +14,11 @@ fn names(browser: &Browser<'_>) -> Vec<String> {
     all.iter().map(|each| each["name"].as_str().expect("a name").to_owned()).collect()
 }
 
-/// A member of the organisation, without one of their own.
-fn member<'a>(app: &'a TestApp, email: &str, organisation: Uuid) -> Browser<'a> {
-    let own = app.person(email);
-    app.block_on(async {
-        let db = app.app().db();
-        let person = person::Entity::find().filter(person::Column::Email.eq(email)).one(db).await;
-        let person = person.expect("read").expect("made").id;
-        membership::Entity::delete_by_id((person, own)).exec(db).await.expect("left");
-        let row = membership::ActiveModel {
-            person_id: Set(person),
-            organisation_id: Set(organisation),
-            role: Set(Role::Member),
-            created_at: Set(app.app().now()),
-        };
-        row.insert(db).await.expect("joined");
-    });
-    app.sign_in(email, PASSWORD)
-}
-
 on_both_databases! {
     fn a_persons_own_snippets_are_theirs_and_shared_ones_are_everybodys_to_use(app) {
         let organisation = app.person("ada@example.org");
         let mut ada = app.sign_in("ada@example.org", PASSWORD);
-        let mut bob = member(app, "bob@example.org", organisation);
+        let mut bob = app.member("bob@example.org", organisation);
         let own = ada.post("/api/snippets", &json!({ "name": "mine", "body": "ls" })).expect(201).json();
         let shared = json!({ "name": "ours", "body": "uptime", "shared": true });
         let shared = ada.post("/api/snippets", &shared).expect(201).json();
@@ -66,7 +44,7 @@ on_both_databases! {
     fn news_of_snippets_reach_those_who_see_them(app) {
         let organisation = app.person("ada@example.org");
         let mut ada = app.sign_in("ada@example.org", PASSWORD);
-        let bob = member(app, "bob@example.org", organisation);
+        let bob = app.member("bob@example.org", organisation);
         let (mut hers, mut his) = (ada.events(), bob.events());
         hers.expect("hello");
         his.expect("hello");

@@ -24,6 +24,8 @@ use crate::host::handshake::Refusal;
 const AHEAD: usize = 8;
 /// Names that an archive says it lacks.
 const LACKING_MAX: usize = 16;
+/// Characters of each: all of them have to fit a frame.
+const LACKING_CHARS: usize = 400;
 /// Directories in directories that an archive takes: each costs a descriptor.
 const DEPTH_MAX: usize = 128;
 
@@ -288,7 +290,7 @@ impl Archive<'_, '_> {
 
     fn lacks(&mut self, path: &Path) {
         if self.lacking.len() < LACKING_MAX {
-            self.lacking.push(path.to_string_lossy().into_owned());
+            self.lacking.push(path.to_string_lossy().chars().take(LACKING_CHARS).collect());
         }
     }
 }

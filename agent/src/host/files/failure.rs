@@ -5,6 +5,9 @@ use std::fmt::Display;
 use rexec_shared::files::{Failure, Outcome};
 use rustix::io::Errno;
 
+/// Longest sentence, characters.
+const MESSAGE_MAX: usize = 1_000;
+
 /// A failure and its sentence.
 #[derive(Debug)]
 pub(super) struct Fault {
@@ -66,6 +69,8 @@ impl Fault {
     }
 
     pub(super) fn outcome(self) -> Outcome {
-        Outcome::Failed { code: self.code, message: self.message }
+        // A path of many directories is no sentence, and has to fit a frame.
+        let message = self.message.chars().take(MESSAGE_MAX).collect();
+        Outcome::Failed { code: self.code, message }
     }
 }

@@ -29,6 +29,7 @@ export function doings(page: FilesPage, pane: FilesPane, entry: Entry): MenuItem
     icon: 'copy',
     run: () => void new Copier().copy(pane.pathOf(entry)),
   });
+  items.push(...toTheOther(page, pane, entry));
   if (!pane.writable) return items;
   return [
     ...items,
@@ -47,6 +48,26 @@ export function doings(page: FilesPage, pane: FilesPane, entry: Entry): MenuItem
       testid: 'entry-delete',
     },
   ];
+}
+
+/** What dragging does, without it. */
+function toTheOther(page: FilesPage, pane: FilesPane, entry: Entry): MenuItem[] {
+  const other = page.panes.find((each) => each !== pane);
+  if (!other?.writable) return [];
+  const carry = (copy: boolean) => void page.carry(pane, pane.chosen(entry), other, copy);
+  const items: MenuItem[] = [
+    {
+      label: 'Copy to the other pane',
+      icon: 'copy',
+      apart: true,
+      run: () => carry(true),
+      testid: 'entry-copy-over',
+    },
+  ];
+  if (other.machine === pane.machine && pane.writable) {
+    items.push({ label: 'Move to the other pane', icon: 'beside', run: () => carry(false) });
+  }
+  return items;
 }
 
 /** A key in the list; what it does not know is left alone. */

@@ -110,16 +110,24 @@ export class FilesPage {
   async drop(pane: FilesPane, copy: boolean): Promise<void> {
     const { dragged } = this;
     this.dragged = null;
-    if (!dragged || (dragged.pane.machine === pane.machine && dragged.pane.path === pane.path))
-      return;
-    const { pane: from, entries } = dragged;
-    if (from.machine === pane.machine && !copy) return this.#move(from, entries, pane);
+    if (dragged) await this.carry(dragged.pane, dragged.entries, pane, copy);
+  }
+
+  /** From one pane's directory to another's. */
+  async carry(
+    from: FilesPane,
+    entries: readonly Entry[],
+    to: FilesPane,
+    copy: boolean,
+  ): Promise<void> {
+    if (from.machine === to.machine && from.path === to.path) return;
+    if (from.machine === to.machine && !copy) return this.#move(from, entries, to);
     try {
       const items: Item[] = [];
       for (const entry of entries) {
-        items.push(...(await fromEntry(from.machine, from.path, entry, pane.path)));
+        items.push(...(await fromEntry(from.machine, from.path, entry, to.path)));
       }
-      await this.put(pane, items);
+      await this.put(to, items);
     } catch (thrown) {
       toasts.show({ kind: 'error', text: `Could not copy: ${textOf(thrown)}` });
     }

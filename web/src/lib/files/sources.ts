@@ -73,6 +73,8 @@ async function* readAll(
     throw new FilesError('changed', `${path}: it was changed since it was listed`, false);
   }
   const over = exchange.next().then(() => null);
+  // Whoever waits for it is told; nobody else has to be.
+  over.catch(() => {});
   for (let at = 0; at < size; ) {
     if (pieces.length === 0) {
       const came = new Promise<void>((resolve) => (wake = resolve));
