@@ -28,6 +28,7 @@ const WAITING: Readonly<Record<string, string>> = {
   tunnel_lost: 'The machine lost its connection',
   draining: 'The broker is restarting',
   host_unavailable: 'The session host on the machine does not answer',
+  port_closed: 'Nothing listens on that port of the machine',
   too_slow: 'The connection could not keep up',
   overloaded: 'The broker has no room at the moment',
   limit_reached: 'A limit was reached',
