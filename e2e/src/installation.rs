@@ -1,5 +1,6 @@
 //! A whole installation: one `rexec-control` with its embedded broker, its own data directory and ports.
 
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -326,8 +327,26 @@ pub fn write_private(path: &Path, text: &str) -> Result<()> {
 /// # Errors
 /// When a hundred tries find none.
 pub fn free_port(host: IpAddr) -> Result<u16> {
+    let claims = std::env::temp_dir().join("rexec-test-ports");
+    std::fs::create_dir_all(&claims)?;
     (0..100)
         .map(|_| rand::rng().random_range(PORTS))
-        .find(|port| TcpListener::bind((host, *port)).is_ok() && UdpSocket::bind((host, *port)).is_ok())
+        .find(|port| {
+            is_claimed(&claims, *port)
+                && TcpListener::bind((host, *port)).is_ok()
+                && UdpSocket::bind((host, *port)).is_ok()
+        })
         .context("no free port")
+}
+
+/// Claims the port until this process ends: of tests that run at once no two find the same one free and then both listen there.
+fn is_claimed(claims: &Path, port: u16) -> bool {
+    let file = File::options().create(true).append(true).open(claims.join(port.to_string()));
+    let Ok(file) = file else { return false };
+    let held = file.try_lock().is_ok();
+    if held {
+        // The lock goes with the descriptor, and that with the process.
+        std::mem::forget(file);
+    }
+    held
 }
