@@ -1,17 +1,18 @@
-//! The session host: owner of PTYs, output logs, screens, viewers and writer leases.
+//! The session host: owner of PTYs, output logs, screens, viewers and writer leases; and where files and ports of the machine are reached ([`files`], [`forward`]).
 //!
 //! Two sockets and nothing else connect it to the world. On `viewer.sock` come the streams of viewers, copied there unread by the
 //! uplink; each proves itself with a ticket and a signature before the host keeps anything of it ([`handshake`]). On `link.sock` the
 //! uplink brings revocation feeds and takes the list of sessions, and local commands ask and stop ([`link`]).
 //!
 //! ```text
+//!                                 ┌▶ files, forward (a task for each stream; revocations, stop: pass)
 //!  viewer.sock ─▶ handshake ─▶ stream ◀── batches ── session (one task: PTY, log, screen, viewers, lease)
 //!                     │ ▲                                ▲ revocations, stop
 //!                     ▼ │ admission                      │
 //!                     hub (one task: verifier, sessions, uplink's state) ◀─▶ link ◀─ link.sock
 //! ```
 //!
-//! The host knows no network, no file but the two sockets, and no clock but the machine's. No lifetime of a session hangs on a socket:
+//! The host knows no network but the machine's own loopback, which forwards lead to, no file of its own but the two sockets, and no clock but the machine's. No lifetime of a session hangs on a socket:
 //! uplinks come and go.
 
 mod account;

@@ -319,6 +319,7 @@ fn outcome(first: &FirstFrame, address: &str, outcome: Option<CloseCode>) -> Fro
         session: first.session,
         user: first.claims.usr,
         login: first.claims.lgn,
+        caps: first.claims.caps.clone(),
         address: address.to_owned(),
         outcome,
     }

@@ -6,7 +6,7 @@
 //! [`auth::guard`], [`words`].
 //!
 //! The crate refuses to know what goes through a session: it names machines and sessions in signed tickets, tells brokers
-//! what is revoked, and hears from them who is online.
+//! what is revoked, and hears from them who is online. Previews alone pass through it ([`previews`]).
 
 pub mod api;
 pub mod app;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rexec_shared::broker_link::{FromBroker, MachineSample};
 use rexec_shared::close::CloseCode;
 use rexec_shared::limits::{AGENT_TEXT_MAX, SESSIONS_MAX};
+use rexec_shared::ticket::Capability;
 use rexec_shared::tunnel::{SessionInfo, TransportReason};
 use sea_orm::sea_query::{Cond, Expr};
 use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _};
@@ -286,8 +287,8 @@ pub async fn take_from(app: &App, broker: Option<Uuid>, message: FromBroker) -> 
             take_samples(app, &samples);
             Ok(())
         }
-        FromBroker::Stream { machine, session, user, login, address, outcome } => {
-            stream(app, machine, &Viewer { session, user, login, address, outcome }).await
+        FromBroker::Stream { machine, session, user, login, caps, address, outcome } => {
+            stream(app, machine, &Viewer { session, user, login, caps, address, outcome }).await
         }
         FromBroker::DialRefused { machine, org, claimed, address, code } => {
             tracing::warn!(%machine, ?claimed, %code, "a dial was refused");
@@ -462,13 +463,27 @@ struct Viewer {
     session: Uuid,
     user: Uuid,
     login: Uuid,
+    caps: Vec<Capability>,
     address: String,
     outcome: Option<CloseCode>,
 }
 
+impl Viewer {
+    /// What its ticket lets it do, as the audit calls it; none for connections to ports: whoever comes to a preview is told once, and other tickets when they are issued.
+    fn deed(&self) -> Option<&'static str> {
+        let only = |of: &[Capability]| !self.caps.is_empty() && self.caps.iter().all(|cap| of.contains(cap));
+        if only(&[Capability::Forward]) {
+            return None;
+        }
+        let files = only(&[Capability::FilesRead, Capability::FilesWrite]);
+        Some(if files { "files.open" } else { "session.attach" })
+    }
+}
+
 async fn stream(app: &App, id: Uuid, viewer: &Viewer) -> Result<(), DbErr> {
+    let Some(action) = viewer.deed() else { return Ok(()) };
     let Some(row) = machine::Entity::find_by_id(id).one(app.db()).await? else { return Ok(()) };
-    let deed = Deed::new("session.attach", viewer.session).with(serde_json::json!({
+    let deed = Deed::new(action, viewer.session).with(serde_json::json!({
         "machine": id,
         "login": viewer.login,
         "refused": viewer.outcome.map(CloseCode::name),

@@ -93,6 +93,8 @@ test('a machine is looked through by mouse and by keys, from its row to a path t
   await by(page, 'path-input').fill('/no/such/place');
   await page.keyboard.press('Enter');
   await by(page, 'files-error').getByText('there is nothing of this name').waitFor();
+  const told = await page.evaluate(async () => (await (await fetch('/api/activity')).json()).map(({ action, target_name }) => [action, target_name]));
+  assert.deepEqual(told.filter(([action]) => /^(session|files)/.test(action)), [['files.open', 'workbench']]);
   await stage.leave(page);
 });
 

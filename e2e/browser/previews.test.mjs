@@ -136,6 +136,9 @@ test('a port is opened and shown in a tab of its own, with sockets, large answer
     assert.equal(headers['x-forwarded-host'], `${name()}:${stage.installation.port}`);
   }
   assert.ok(seen.some(({ headers }) => headers.cookie === 'session=theirs'), 'the program has its own cookie back');
+  // Who came is told once, however many connections that took, and is no terminal.
+  const told = await page.evaluate(async () => (await (await fetch('/api/activity')).json()).map(({ action, target_name }) => [action, target_name]));
+  assert.deepEqual(told.filter(([action]) => /^(preview|session|files)/.test(action)), [['preview.enter', 'workbench'], ['preview.open', 'workbench']]);
   const cookies = await tab.context().cookies(address());
   assert.deepEqual(cookies.map((cookie) => [cookie.name, cookie.domain, cookie.httpOnly]).sort(), [['rexec_preview', name(), true], ['session', name(), false]]);
   await closePort(page);

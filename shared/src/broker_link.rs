@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::close::CloseCode;
+use crate::ticket::Capability;
 use crate::tunnel::{Sample, SessionInfo, TransportReason};
 
 /// Broker → control.
@@ -92,6 +93,9 @@ pub enum FromBroker {
         user: Uuid,
         /// The login.
         login: Uuid,
+        /// What its ticket allows; empty from a broker that does not tell.
+        #[serde(default)]
+        caps: Vec<Capability>,
         /// The viewer's address.
         address: String,
         /// Opened, or why not.

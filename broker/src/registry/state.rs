@@ -469,6 +469,7 @@ impl<C: Clone> State<C> {
                 session: attach.session,
                 user: attach.claims.usr,
                 login: attach.claims.lgn,
+                caps: attach.claims.caps,
                 address: attach.address,
                 outcome: Some(code),
             });

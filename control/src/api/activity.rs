@@ -110,6 +110,7 @@ impl Names {
             .iter()
             .flat_map(|row| [&row.actor_id, &row.target])
             .filter_map(|id| id.parse().ok())
+            .chain(rows.iter().filter_map(|row| word(&row.detail, "machine")?.parse().ok()))
             .collect();
         // Whoever acted in the organisation is no stranger to it, even who has left.
         let people =

@@ -25,16 +25,7 @@ impl LoginCookie {
 
     /// The token sent along, if there is one. Two cookies of the name are none: one of them is planted.
     pub fn read(self, headers: &HeaderMap) -> Option<Secret<String>> {
-        let mut found = headers
-            .get_all(header::COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
-            .filter(|(name, _)| *name == self.name())
-            .map(|(_, value)| value);
-        let token = found.next().filter(|token| !token.is_empty() && token.len() <= 128)?;
-        found.next().is_none().then(|| Secret::new(token.to_owned()))
+        only(headers, self.name(), 128)
     }
 
     /// The header that gives it to a browser.
@@ -59,6 +50,20 @@ impl LoginCookie {
             "rexec_login=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
         })
     }
+}
+
+/// The value of the cookie `name`, of at most `max` bytes. Two of the name are none: one of them is planted.
+pub fn only(headers: &HeaderMap, name: &str, max: usize) -> Option<Secret<String>> {
+    let mut found = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(found, _)| *found == name)
+        .map(|(_, value)| value);
+    let value = found.next().filter(|value| !value.is_empty() && value.len() <= max)?;
+    found.next().is_none().then(|| Secret::new(value.to_owned()))
 }
 
 #[cfg(test)]

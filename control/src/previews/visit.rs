@@ -2,19 +2,23 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue};
 use sea_orm::{DbErr, EntityTrait as _};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::host::PreviewHost;
 use super::port_of;
 use crate::app::App;
+use crate::audit::{self, Actor, Deed};
 use crate::auth::client_ip::ClientIp;
-use crate::auth::login;
 use crate::auth::signed_in::{self, Right};
+use crate::auth::{cookie, login};
+use crate::db;
 use crate::entity::{membership, person, preview};
-use crate::secret::{Purpose, Secret};
+use crate::scope::Scope;
+use crate::secret::Purpose;
 use crate::time::Timestamp;
 
 /// How long a browser that came in by a pass stays in: no longer than its login, which is asked for at each request.
@@ -93,10 +97,13 @@ pub async fn enter(
     };
     let Some(said) = said else { return Ok(None) };
     // A pass to one preview opens no other.
-    if of(app, host, said, ip).await?.is_none() {
-        return Ok(None);
-    }
-    Ok(cookie(app, said, now))
+    let Some(visit) = of(app, host, said, ip).await? else { return Ok(None) };
+    let guest = matches!(said.by, By::Share(_));
+    let deed = Deed::new("preview.enter", host.machine).with(json!({ "port": host.port, "guest": guest }));
+    let tx = db::write(app.db()).await?;
+    audit::append(&tx, Scope::of(visit.organisation), now, &Actor::person(visit.person, ip), deed).await?;
+    tx.commit().await?;
+    Ok(cookie_for(app, said, now))
 }
 
 async fn shared(app: &App, host: PreviewHost, mac: &str) -> Result<Option<(Uuid, Uuid, Timestamp)>, DbErr> {
@@ -110,7 +117,7 @@ async fn shared(app: &App, host: PreviewHost, mac: &str) -> Result<Option<(Uuid,
     Ok(found.and_then(|row| Some((row.id, row.share_id?, row.share_until?))))
 }
 
-fn cookie(app: &App, said: Said, now: Timestamp) -> Option<HeaderValue> {
+fn cookie_for(app: &App, said: Said, now: Timestamp) -> Option<HeaderValue> {
     let secure = app.parts().previews.domain().is_ok_and(|domain| domain.is_secure());
     let life = said.until.saturating_sub(now.unix_ms()) / 1_000;
     let text = said.text();
@@ -159,7 +166,7 @@ pub async fn visitor(
     ip: ClientIp,
 ) -> Result<Option<Visit>, DbErr> {
     let secure = app.parts().previews.domain().is_ok_and(|domain| domain.is_secure());
-    let Some(token) = read(headers, cookie_name(secure)) else { return Ok(None) };
+    let Some(token) = cookie::only(headers, cookie_name(secure), 256) else { return Ok(None) };
     let Some((text, mac)) = token.expose().rsplit_once('.') else { return Ok(None) };
     let ours = app.vault().mac(Purpose::PreviewVisit, text);
     if !crate::secret::equal(ours.as_bytes(), mac.as_bytes()) {
@@ -169,20 +176,6 @@ pub async fn visitor(
         Some(said) => of(app, host, said, ip).await,
         None => Ok(None),
     }
-}
-
-/// The cookie of this name; two of them are none.
-fn read(headers: &HeaderMap, name: &str) -> Option<Secret<String>> {
-    let mut found = headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .filter(|(found, _)| *found == name)
-        .map(|(_, value)| value);
-    let token = found.next().filter(|token| token.len() <= 256)?;
-    found.next().is_none().then(|| Secret::new(token.to_owned()))
 }
 
 async fn of(app: &App, host: PreviewHost, said: Said, ip: ClientIp) -> Result<Option<Visit>, DbErr> {

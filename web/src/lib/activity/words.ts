@@ -13,6 +13,7 @@ export interface Line {
 }
 
 const DEEDS: Readonly<Record<string, readonly [IconName, string, string]>> = {
+  'files.open': ['folder', 'opened the files of', 'a machine'],
   'join_token.create': ['key', 'made', 'a join token'],
   'join_token.delete': ['key', 'deleted', 'a join token'],
   'login.create': ['user', 'signed in', ''],
@@ -23,6 +24,7 @@ const DEEDS: Readonly<Record<string, readonly [IconName, string, string]>> = {
   'machine.unregister': ['trash', 'left', ''],
   'person.create': ['user', 'made', 'an account'],
   'preview.close': ['window', 'closed a port of', 'a machine'],
+  'preview.enter': ['window', 'came to a port of', 'a machine'],
   'preview.open': ['window', 'opened a port of', 'a machine'],
   'preview.share': ['link', 'shared a port of', 'a machine'],
   'preview.unshare': ['link', 'withdrew the link to a port of', 'a machine'],

@@ -41,8 +41,6 @@ function uploadOf(transfer: Transfer): () => Promise<void> {
   return async () => {
     const files = filesOf(job.machine);
     const stream = await FilesStream.open(job.machine, signal);
-    const leave = () => stream.close();
-    signal.addEventListener('abort', leave);
     try {
       for (; next < job.items.length; next += 1) {
         const item = job.items[next];
@@ -64,7 +62,6 @@ function uploadOf(transfer: Transfer): () => Promise<void> {
         goesOn(transfer, before);
       }
     } finally {
-      signal.removeEventListener('abort', leave);
       stream.close();
     }
   };
@@ -76,8 +73,6 @@ function downloadOf(transfer: Transfer): () => Promise<void> {
   const fetch = new Fetch(job.path, job.archive, job.sink);
   return async () => {
     const stream = await FilesStream.open(job.machine, signal);
-    const leave = () => stream.close();
-    signal.addEventListener('abort', leave);
     try {
       const lacking = await fetch.run(stream, (done, size) => {
         transfer.size = size;
@@ -86,7 +81,6 @@ function downloadOf(transfer: Transfer): () => Promise<void> {
       await job.sink.close(job.archive ? `${base(job.path)}.tar` : base(job.path));
       if (lacking.length > 0) transfer.note = `It lacks ${lacking.join(', ')}: not readable`;
     } finally {
-      signal.removeEventListener('abort', leave);
       stream.close();
     }
   };

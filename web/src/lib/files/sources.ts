@@ -44,12 +44,9 @@ export function fromMachine(machine: string, path: string, entry: Entry): Source
     identity: `${machine}\0${path}\0${entry.size}\0${entry.modified}`,
     async *read(signal) {
       const stream = await FilesStream.open(machine, signal);
-      const leave = () => stream.close();
-      signal.addEventListener('abort', leave);
       try {
         yield* readAll(stream, path, entry);
       } finally {
-        signal.removeEventListener('abort', leave);
         stream.close();
       }
     },

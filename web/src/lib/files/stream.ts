@@ -102,7 +102,7 @@ export class FilesStream {
     this.#timer = setInterval(() => this.#beat(), PING_EVERY_MS);
   }
 
-  /** Opens one to a machine. */
+  /** Opens one to a machine; it ends with the signal. */
   static async open(machine: string, signal: AbortSignal): Promise<FilesStream> {
     const session = uuid();
     const key = await loadViewerKey();
@@ -125,7 +125,9 @@ export class FilesStream {
     transport.listener = ears;
     try {
       const opened = await greet(transport, ears, decoder, key, grant.ticket, session, signal);
-      return new FilesStream(transport, opened, decoder, ears);
+      const stream = new FilesStream(transport, opened, decoder, ears);
+      signal.addEventListener('abort', () => stream.close(), { once: true });
+      return stream;
     } catch (error) {
       transport.close();
       throw error;
